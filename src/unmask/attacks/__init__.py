@@ -1,0 +1,12 @@
+"""Attacks: frozen settings, called ``attack(model, images, labels) -> images``.
+
+Images are float (N, C, H, W) in [0, 1], labels int64 (N,); what comes back lies within epsilon and in [0, 1], in the
+same dtype. The model is any callable to logits; it is attacked in evaluation mode and left as it was.
+"""
+
+from unmask.attacks.deepfool import DeepFool
+from unmask.attacks.iterative import IFGSM, PGD
+from unmask.attacks.sign import FGSM, FRSM, RFGSM
+from unmask.attacks.trial import Attack, Outcome, Trial
+
+__all__ = ["FGSM", "FRSM", "IFGSM", "PGD", "RFGSM", "Attack", "DeepFool", "Outcome", "Trial"]

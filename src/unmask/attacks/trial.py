@@ -1,0 +1,102 @@
+"""Run an attack on a whole set in batches, and remember what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unmask.numerics import Batches, Model, describe, undisturbed
+
+Attack = Callable[[Model, Tensor, Tensor], Tensor]
+
+
+class Outcome(NamedTuple):
+    """What came of an attack: ``images`` (N, C, H, W), ``predictions`` (N,) on them, and ``correct`` (N,) bool."""
+
+    images: Tensor
+    predictions: Tensor
+    correct: Tensor
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """One or several attacks in a row on the same examples, in batches; each attacks only those still standing.
+
+    The worst case per example is what comes back: the first adversarial image that was misclassified, else the last
+    that was tried. The outcome for the images last given is remembered, so that probes can share a trial.
+
+    Attributes:
+        attacks: any callables ``attack(model, images, labels) -> images``.
+        batches: how the work is cut up.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> trial = Trial(attacks=[FGSM(epsilon=0.2)])
+        >>> model = lambda x: x.flatten(1)
+        >>> images = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).view(2, 1, 1, 2)
+        >>> trial(model, images, torch.tensor([0, 0])).correct
+        tensor([ True, False])
+    """
+
+    attacks: Sequence[Attack]
+    batches: Batches = field(default_factory=Batches)
+    _remembered: tuple[Model, Tensor, Tensor, Outcome] | None = field(default=None, init=False, repr=False)
+
+    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
+        """Attack all examples, or recall what came of it."""
+        if self._remembered and all(
+            held is given for held, given in zip(self._remembered, (model, images, labels), strict=False)
+        ):
+            return self._remembered[3]
+        outcome = Outcome(*self.batches(lambda x, y: self._worst(model, x, y), images, labels))
+        self._remembered = (model, images, labels, outcome)
+        return outcome
+
+    def _worst(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
+        rows = torch.arange(len(images), device=images.device)
+        found, predictions = images.clone(), torch.empty_like(labels)
+        for attack in self.attacks:
+            found[rows] = attack(model, images[rows], labels[rows])
+            predictions[rows] = predict(model, found[rows])
+            rows = rows[predictions[rows] == labels[rows]]
+            if not len(rows):
+                break
+        return Outcome(found, predictions, predictions == labels)
+
+    @property
+    def name(self) -> str:
+        """The attacks' class names, e.g. ``FGSM, then PGD``."""
+        return ", then ".join(type(attack).__name__ for attack in self.attacks)
+
+    @property
+    def settings(self) -> str:
+        """The attacks' settings in words."""
+        return "; ".join(settings_of(attack) for attack in self.attacks)
+
+
+def predict(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
+    """The class with the highest logit for each image, int64 (N,); evaluation mode, no gradient.
+
+    Example:
+        >>> predict(lambda x: x.flatten(1), torch.tensor([0.1, 0.9]).view(1, 1, 1, 2))
+        tensor([1])
+    """
+    with undisturbed(model, seed=seed), torch.no_grad():
+        return model(images).argmax(1)
+
+
+def settings_of(attack: Attack) -> str:
+    """An attack's settings in words, as far as it is a dataclass; else its repr.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> settings_of(FGSM(epsilon=0.25))
+        'epsilon 0.25, loss log odds'
+    """
+    if not is_dataclass(attack):
+        return repr(attack)
+    return ", ".join(f"{one.name.replace('_', ' ')} {describe(getattr(attack, one.name))}" for one in fields(attack))

@@ -1,0 +1,109 @@
+"""Checkpoints of a training run: whole at any instant, and enough to go on bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unmask.record import write_atomically
+from unmask.weights import plain, read_tensors
+
+FORMAT = "unmask-checkpoint/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A folder that holds the latest state of one run: ``checkpoint.json``, and the safetensors file that it names.
+
+    The weights and the optimizer's state are written first, under a new name; then the JSON is replaced in one
+    step; then the old weights go. A kill at any instant leaves the old state or the new one, whole.
+
+    Attributes:
+        settings: the run's settings in words; going on with others is refused.
+
+    Raises:
+        ValueError: on ``restore``, the checkpoint is damaged, or of a run with other settings.
+
+    Example:
+        >>> import tempfile
+        >>> model = nn.Linear(2, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     keeper = Checkpoint(folder=Path(folder), settings={})
+        ...     keeper.save(model, torch.optim.SGD(model.parameters()), update=7)
+        ...     keeper.restore(model, torch.optim.SGD(model.parameters()))
+        7
+    """
+
+    folder: Path
+    settings: Mapping[str, str]
+
+    @property
+    def index(self) -> Path:
+        """The JSON file, present once there is a whole checkpoint."""
+        return self.folder / "checkpoint.json"
+
+    def latest(self) -> Path | None:
+        """The index file, if there is a checkpoint."""
+        return self.index if self.index.is_file() else None
+
+    def save(self, model: nn.Module, optimizer: Optimizer, update: int) -> None:
+        """Write the state after ``update`` updates."""
+        state = optimizer.state_dict()["state"]
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        tensors |= {f"optimizer.{row}.{name}": value for row, of in state.items() for name, value in of.items()}
+        content = safetensors.torch.save(plain(tensors))
+        weights = self.folder / f"update-{update:09d}.safetensors"
+        write_atomically(weights, content)
+        entry = {
+            "format": FORMAT,
+            "update": update,
+            "weights": weights.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "settings": dict(self.settings),
+            "torch": torch.__version__,
+        }
+        write_atomically(self.index, json.dumps(entry, indent=1).encode() + b"\n")
+        for old in self.folder.glob("update-*.safetensors"):
+            if old != weights:
+                old.unlink()
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> int:
+        """Put the state back; returns the number of updates done, 0 if there is no checkpoint yet."""
+        if not self.index.is_file():
+            return 0
+        entry = self._entry()
+        for name, value in self.settings.items():
+            if (found := entry["settings"].get(name)) != value:
+                raise ValueError(
+                    f"{self.index}: is of a run with {name} {found}, got {value}; resume with the same settings"
+                )
+        weights = self.folder / entry["weights"]
+        tensors = read_tensors(weights)
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != entry["sha256"]:
+            raise ValueError(f"{weights}: its SHA-256 is not the one in {self.index.name}; the checkpoint is damaged")
+        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, row, key = name.split(".", 2)
+                state.setdefault(int(row), {})[key] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        return int(entry["update"])
+
+    def _entry(self) -> dict[str, Any]:
+        try:
+            entry = json.loads(self.index.read_text())
+            if entry["format"] != FORMAT or not {"update", "weights", "sha256", "settings"} <= set(entry):
+                raise ValueError("another format")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.index}: expected a checkpoint ({FORMAT}), got {error}") from error
+        return dict(entry)

@@ -1,0 +1,84 @@
+"""Losses per example, which attacks climb: logits (N, K) and labels (N,) to a loss (N,), in nats or logits.
+
+None reduces over the batch: a mean would divide each gradient by N, and with it decide which of them round to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """``logsumexp_k z_k - z_y``, in nats: the papers' loss, float32 saturation included.
+
+    Its gradient in the logits is ``softmax(z) - onehot(y)``. In float32, once the true class leads by 16.6 nats,
+    ``softmax(z)_y - 1`` rounds to 0 and the direction is wrong; past 104 all of it is 0.
+
+    Example:
+        >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0]))
+        tensor([0.6931])
+    """
+    return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """``logsumexp_{k != y} z_k - z_y``, in nats: the log-odds against the true class.
+
+    Cross entropy is ``softplus`` of it, so the gradients of both point the same way; this one does not saturate:
+    its gradient in ``z_y`` is -1 at every margin.
+
+    Raises:
+        ValueError: fewer than two classes.
+
+    Example:
+        >>> log_odds(torch.tensor([[200.0, 0.0]]), torch.tensor([0]))
+        tensor([-200.])
+    """
+    return torch.logsumexp(_without_true(logits, labels), 1) - _true(logits, labels)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """``max_{k != y} z_k - z_y``, in logits: above 0 where the example is misclassified (Carlini & Wagner 2017).
+
+    Raises:
+        ValueError: fewer than two classes.
+
+    Example:
+        >>> margin(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
+        tensor([-1.])
+    """
+    return _without_true(logits, labels).amax(1) - _true(logits, labels)
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """``-(z_y - max_{k != y} z_k) / (z_(1) - z_(3))``, z sorted downwards (Croce & Hein 2020, eq. 6).
+
+    It does not change with the logits' scale or offset.
+
+    Raises:
+        ValueError: fewer than three classes.
+
+    Example:
+        >>> dlr(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
+        tensor([-0.5000])
+    """
+    if logits.shape[1] < 3:
+        raise ValueError(f"dlr: expected at least 3 classes, got {logits.shape[1]}; use margin or log_odds")
+    top = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(torch.finfo(logits.dtype).tiny)
+
+
+def _true(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.gather(1, labels[:, None]).squeeze(1)
+
+
+def _without_true(logits: Tensor, labels: Tensor) -> Tensor:
+    if logits.shape[1] < 2:
+        raise ValueError(f"logits: expected at least 2 classes, got {logits.shape[1]}")
+    return logits.scatter(1, labels[:, None], -torch.inf)

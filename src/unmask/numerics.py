@@ -1,0 +1,164 @@
+"""Random numbers that belong to an example, models left as they were found, and work done batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Model = Callable[[Tensor], Tensor]
+"""Anything that takes images (N, C, H, W) in [0, 1] to logits (N, classes)."""
+
+# Constants of the splitmix64 generator (Steele, Lea and Flood 2014), as signed 64-bit integers.
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+def derive_seed(seed: int, *parts: int | str) -> int:
+    """A seed of its own for each purpose, from one seed and what it is for.
+
+    Example:
+        >>> derive_seed(0, "restart", 1) != derive_seed(0, "restart", 2)
+        True
+    """
+    text = "/".join(str(part) for part in (seed, *parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def random_uniform(images: Tensor, *, seed: int) -> Tensor:
+    """Uniform numbers in [0, 1), one per pixel, in multiples of 2^-24: the same in float32 and float64.
+
+    They are a function of the seed and of each image's own content, so an example meets the same numbers in any
+    batch, in any order and on any device.
+
+    Example:
+        >>> images = torch.rand(5, 1, 2, 2)
+        >>> together = random_uniform(images, seed=3)
+        >>> torch.equal(together[2:3], random_uniform(images[2:3], seed=3))
+        True
+    """
+    bits = _shift(_random_bits(images, seed), 40)
+    return bits.to(images.dtype).mul_(2.0**-24).view_as(images)
+
+
+def random_signs(images: Tensor, *, seed: int) -> Tensor:
+    """-1 or +1 for each pixel, at even odds; otherwise as ``random_uniform``.
+
+    Example:
+        >>> random_signs(torch.rand(2, 1, 8, 8), seed=0).abs().unique()
+        tensor([1.])
+    """
+    bits = _shift(_random_bits(images, seed), 63)
+    return bits.to(images.dtype).mul_(2).sub_(1).view_as(images)
+
+
+def _random_bits(images: Tensor, seed: int) -> Tensor:
+    """64 random bits per pixel, as int64 (N, pixels): splitmix64 in counter mode, keyed by the example."""
+    flat = images.detach().reshape(len(images), -1).to(torch.float32) + 0.0  # + 0.0 makes -0.0 and 0.0 one number
+    counter = torch.arange(1, flat.shape[1] + 1, device=images.device) * _GOLDEN
+    position = _mix(counter + derive_seed(seed, "position"))
+    keys = _mix(flat.view(torch.int32).to(torch.int64) ^ position).sum(1, keepdim=True)
+    return _mix(keys + counter)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * _MIX_1
+    x = (x ^ _shift(x, 27)) * _MIX_2
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift; torch's own carries the sign along."""
+    return torch.bitwise_and(x >> bits, 2 ** (64 - bits) - 1)
+
+
+@contextmanager
+def undisturbed(model: Model, *, seed: int = 0) -> Iterator[None]:
+    """Work on a model and leave no trace: evaluation mode inside; afterwards modes and random state as before.
+
+    Inside, the global random state starts from ``seed``, so that a model that draws random numbers gives the same
+    result for the same seed, and an attack never learns the numbers its caller will draw next.
+
+    Example:
+        >>> model = nn.Dropout()
+        >>> with undisturbed(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
+    training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):
+        torch.manual_seed(derive_seed(seed, "model"))
+        for part in training:
+            part.training = False
+        try:
+            yield
+        finally:
+            for part in training:
+                part.training = True
+
+
+@dataclass
+class Batches:
+    """Run a function of (images, labels) batch by batch on a device, halving the batch when memory runs out.
+
+    The function returns a tensor, or a tuple of tensors, with one row per example; the joined rows come back on the
+    CPU. ``progress`` is called with the number of examples each batch has finished.
+
+    Raises:
+        ValueError: the size is not positive.
+
+    Example:
+        >>> double = Batches(size=2)
+        >>> double(lambda images, labels: images * 2, torch.arange(3.0), torch.zeros(3))
+        (tensor([0., 2., 4.]),)
+    """
+
+    size: int = 256
+    device: str | torch.device | None = None
+    progress: Callable[[int], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"batch size: expected a whole number above 0, got {self.size}")
+
+    def __call__(
+        self, function: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]], images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Apply ``function`` to all examples, in order."""
+        rows: list[tuple[Tensor, ...]] = []
+        done = 0
+        while done < len(images) or not rows:
+            part = slice(done, done + self.size)
+            try:
+                result = function(images[part].to(self.device), labels[part].to(self.device))
+            except RuntimeError as error:
+                if not _out_of_memory(error) or self.size == 1:
+                    raise
+                self.size //= 2
+                continue
+            result = result if isinstance(result, tuple) else (result,)
+            rows.append(tuple(one.detach().cpu() for one in result))
+            done += self.size
+            if self.progress:
+                self.progress(len(rows[-1][0]))
+        return tuple(torch.cat(column) for column in zip(*rows, strict=True))
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether it is torch's error for a full device, or its allocator's for full main memory."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def describe(value: Any) -> str:
+    """A value in words for tables: functions by name, numbers short."""
+    if callable(value) and hasattr(value, "__name__"):
+        return str(value.__name__).replace("_", " ")
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

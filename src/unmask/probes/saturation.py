@@ -1,0 +1,85 @@
+"""Float32 saturation: the model is so sure that cross entropy's gradient has lost its direction, or all of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from unmask.attacks import Trial
+from unmask.gradients import input_gradient
+from unmask.losses import cross_entropy, log_odds
+from unmask.numerics import Batches, Model, undisturbed
+from unmask.record import Finding
+
+WRONG_DIRECTION = 16.6
+"""24 ln 2: from this log-odds on, ``p_y`` rounds to 1 in float32 and the true class drops out of the gradient."""
+
+ALL_ZERO = 103.97
+"""150 ln 2, minus the log of float32's smallest subnormal halved: from here on the whole gradient is zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saturation:
+    """Symptom: ``p_y`` rounds to 1 on more than ``threshold`` of the images. Remedy: the log-odds loss, same attack.
+
+    Evidence per example: ``log odds`` for the true class; ``saturated``, whether ``p_y`` is exactly 1; ``zero gradient``, of
+    cross entropy; ``fidelity``, the share of pixels where cross entropy's gradient has the sign of log-odds', over those
+    where the latter is not 0 (1 where it is 0 throughout).
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> probe = Saturation(
+        ...     control=Trial(attacks=[FGSM(epsilon=0.2, loss=cross_entropy)]), remedy=Trial(attacks=[FGSM(epsilon=0.2)])
+        ... )
+        >>> sure = lambda x: 100 * x.flatten(1)
+        >>> probe(sure, torch.tensor([0.65, 0.35]).view(1, 1, 1, 2), torch.tensor([0])).fired
+        True
+    """
+
+    control: Trial
+    remedy: Trial
+    threshold: float = 0.01
+    batches: Batches = field(default_factory=Batches)
+
+    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
+        """Measure the symptom on all images, and what the remedy gains."""
+        lead, saturated, zero, fidelity = self.batches(lambda x, y: _measure(model, x, y), images, labels)
+        value = saturated.double().mean().item()
+        return Finding(
+            name="float32 saturation" if images.dtype == torch.float32 else "saturation",
+            kind="masking",
+            value=value,
+            threshold=self.threshold,
+            fired=value > self.threshold,
+            symptom=f"On {100 * value:.1f} % of the images the true class's probability rounds to 1, so that cross "
+            f"entropy's gradient leaves it out; on {100 * zero.double().mean():.1f} % that gradient is zero throughout. "
+            f"Its signs are right in {100 * fidelity.double().mean():.1f} % of the pixels (median log-odds "
+            f"{lead.double().median():.1f}).",
+            intervention="the same attack with the log-odds loss, which does not saturate",
+            control="the same attack with cross entropy",
+            before=self.control(model, images, labels).correct.tolist(),
+            after=self.remedy(model, images, labels).correct.tolist(),
+            advice="Attack with the log-odds loss (the default in unmask) or in float64; do not report accuracies from "
+            "cross-entropy gradients in float32. Training shorter, with weight decay or a lower learning rate keeps "
+            "the log-odds small.",
+            evidence={
+                "log odds": lead.double().tolist(),
+                "saturated": saturated.tolist(),
+                "zero gradient": zero.tolist(),
+                "fidelity": fidelity.double().tolist(),
+            },
+        )
+
+
+def _measure(model: Model, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    with undisturbed(model):
+        coarse = input_gradient(model, images, labels, loss=cross_entropy)
+        exact = input_gradient(model, images, labels, loss=log_odds)
+    used, wanted = coarse.gradient.flatten(1), exact.gradient.flatten(1)
+    counted = wanted != 0
+    agree = ((used.sign() == wanted.sign()) & counted).sum(1)
+    fidelity = torch.where(counted.any(1), agree / counted.sum(1).clamp_min(1), 1.0)
+    true = exact.logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
+    return -exact.loss, true == 1, (used == 0).all(1), fidelity

@@ -1,0 +1,94 @@
+"""Accuracy over epsilon, up to 1, where every image can be turned into any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unmask.attacks import Trial
+from unmask.attacks.trial import predict
+from unmask.numerics import Batches, Model
+from unmask.record import Curve, Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Symptom: at epsilon 1 the control leaves more than ``threshold`` correct. Remedy: images of other classes.
+
+    At epsilon 1 the true robust accuracy is 0 for any model that gives two of the images different classes, since
+    each can be replaced by the other. The finding does not decide the verdict by itself: one step may well miss at
+    epsilon 1 without masking.
+
+    Attributes:
+        control: the reference attack, at epsilon 1.
+        clean: a trial of no attack at all, for the predictions on the images themselves.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> probe = Sweep(control=Trial(attacks=[FGSM(epsilon=1)]), clean=Trial(attacks=[unchanged]), threshold=0.5)
+        >>> images = torch.tensor([[0.7, 0.3], [0.2, 0.8]]).view(2, 1, 1, 2)
+        >>> probe(lambda x: x.flatten(1), images, torch.tensor([0, 1])).value
+        0.0
+    """
+
+    control: Trial
+    clean: Trial
+    threshold: float
+
+    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
+        """Compare the control at epsilon 1 with the replacement of each image."""
+        before = self.control(model, images, labels).correct
+        predictions = self.clean(model, images, labels).predictions
+        constant = bool((predictions == predictions[0]).all())
+        after = (predictions == labels) & constant
+        value = before.double().mean().item()
+        return Finding(
+            name="attack fails at epsilon 1",
+            kind="symptom",
+            value=value,
+            threshold=self.threshold,
+            fired=value > self.threshold,
+            symptom=f"At epsilon 1, where any image may become any other, the reference attack leaves {100 * value:.1f} % "
+            "correct.",
+            intervention="each image replaced by one of another class",
+            control=f"the reference attack at epsilon 1 ({self.control.name})",
+            before=before.tolist(),
+            after=after.tolist(),
+            advice="An attack that cannot fool a model without any bound on the change does not measure robustness.",
+        )
+
+
+def unchanged(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """The attack that does nothing: its trial gives the clean predictions."""
+    return images
+
+
+def accuracy_curve(
+    name: str,
+    attack: Any,
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilons: Sequence[float],
+    batches: Batches,
+) -> Curve:
+    """Accuracy under one attack at each epsilon; the attack is one of ``unmask.attacks``, or shaped like them.
+
+    Raises:
+        TypeError: the attack has no ``sweep``.
+    """
+    if not hasattr(attack, "sweep"):
+        raise TypeError(f"attack: expected one with a sweep over epsilons, got {attack!r}")
+    options = {one.name: getattr(attack, one.name) for one in fields(attack) if one.name != "epsilon"}
+
+    def correct(x: Tensor, y: Tensor) -> Tensor:
+        points: Iterator[Tensor] = type(attack).sweep(model, x, y, epsilons=epsilons, **options)
+        return torch.stack([predict(model, point) == y for point in points], dim=1)
+
+    (rows,) = batches(correct, images, labels)
+    return Curve(name=name, x=list(epsilons), y=rows.double().mean(0).tolist())

@@ -1,0 +1,202 @@
+"""Training: one loop, a generator that yields after each epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unmask.checkpoint import Checkpoint
+from unmask.data import Dataset
+from unmask.numerics import derive_seed, describe
+from unmask.objectives import Normal, Objective
+from unmask.optim import Constant, Schedule, make_optimizer
+
+CHECK_EVERY = 100
+"""After so many updates the losses are looked at: reading one waits for a GPU."""
+
+STUCK_WITHIN = 0.02
+"""A run counts as stuck at chance when an epoch's mean loss is within this share of ln(classes), or above it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What one pass over the training images came to.
+
+    Attributes:
+        number: counted from 1; ``update``: updates done so far.
+        loss: the objective's mean over the pass, in nats.
+        stuck: the loss is still what guessing gives; a lower learning rate, a warm-up of the learning rate or of
+            epsilon, or another seed may free it.
+        seconds: what the pass took.
+    """
+
+    number: int
+    update: int
+    loss: float
+    stuck: bool
+    seconds: float
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer finite. ``update`` counts from 1; ``checkpoint`` is the last good one, if any was kept."""
+
+    def __init__(self, update: int, loss: float, checkpoint: Path | None) -> None:
+        self.update = update
+        self.checkpoint = checkpoint
+        kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint was kept"
+        super().__init__(
+            f"loss: expected a finite number, got {loss} at update {update}; {kept}; try a lower learning rate"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """Settings of a training run; called, it trains a model in place and yields after each epoch.
+
+    On a CPU in float32 a run that was stopped and resumed ends with the same weights, bit for bit, as one that ran
+    through: each epoch's order, dropout and attack noise follow from the seed and the epoch's or update's number.
+
+    Attributes:
+        updates: how many gradient steps in all; the last epoch may be cut short.
+        schedule: the learning rate's factor as a function of the update's number.
+        precision: ``"float32"``, ``"float64"``, or ``"bf16-mixed"``: weights in float32, the passes under autocast.
+        channels_last: lay images and filters out as (N, H, W, C), which convolutions often prefer.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    Example:
+        >>> from unmask.data import load
+        >>> from unmask.models import build
+        >>> model = build("linear", inputs=(1, 8, 8), classes=10)
+        >>> train = Trainer(updates=50, learning_rate=0.01)
+        >>> [epoch.update for epoch in train(model, load("digits", "train"))]
+        [9, 18, 27, 36, 45, 50]
+    """
+
+    updates: int
+    batch_size: int = 125
+    objective: Objective = field(default_factory=Normal)
+    optimizer: str = "adam"
+    learning_rate: float = 0.001
+    weight_decay: float = 0.0
+    schedule: Schedule = field(default_factory=Constant)
+    precision: Literal["float32", "float64", "bf16-mixed"] = "float32"
+    channels_last: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.batch_size < 1:
+            raise ValueError(f"updates and batch_size: expected at least 1, got {self.updates} and {self.batch_size}")
+        if not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ValueError(
+                "learning_rate and weight_decay: expected above 0 and from 0 up, "
+                f"got {self.learning_rate} and {self.weight_decay}"
+            )
+        if self.precision not in ("float32", "float64", "bf16-mixed"):
+            raise ValueError(f"precision: expected 'float32', 'float64' or 'bf16-mixed', got {self.precision!r}")
+
+    def __call__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        *,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Epoch]:
+        """Train ``model`` on ``data``, on the device the model is on.
+
+        Args:
+            checkpoint: a folder that after each epoch holds all that is needed to go on.
+            resume: go on from ``checkpoint`` if it holds a run, else begin.
+            progress: called with 1 after each update.
+
+        Raises:
+            DivergedError: the loss became NaN or infinite.
+            ValueError: the checkpoint is damaged, or of a run with other settings.
+        """
+        model.to(dtype=torch.float64 if self.precision == "float64" else torch.float32)
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = make_optimizer(
+            self.optimizer, model.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
+        keeper = Checkpoint(folder=checkpoint, settings=self.settings()) if checkpoint else None
+        done = keeper.restore(model, optimizer) if keeper and resume else 0
+        per_epoch = math.ceil(len(data) / self.batch_size)
+        while done < self.updates:
+            started = time.perf_counter()
+            until = min(self.updates, (done // per_epoch + 1) * per_epoch)
+            losses = self._pass(model, data, optimizer, range(done, until), progress)
+            if not losses.isfinite().all():
+                first = int((~losses.isfinite()).nonzero()[0])
+                raise DivergedError(done + first + 1, float(losses[first]), keeper.latest() if keeper else None)
+            done = until
+            if keeper:
+                keeper.save(model, optimizer, done)
+            yield Epoch(
+                number=math.ceil(done / per_epoch),
+                update=done,
+                loss=float(losses.mean()),
+                stuck=float(losses.mean()) > (1 - STUCK_WITHIN) * math.log(len(data.classes)),
+                seconds=time.perf_counter() - started,
+            )
+
+    def _pass(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        optimizer: Optimizer,
+        updates: range,
+        progress: Callable[[int], None] | None,
+    ) -> Tensor:
+        """The updates of one epoch; returns their losses (updates,), cut short once one is not finite."""
+        per_epoch = math.ceil(len(data) / self.batch_size)
+        epoch, first = divmod(updates.start, per_epoch)
+        order = torch.randperm(
+            len(data), generator=torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
+        )
+        device = next(model.parameters()).device
+        losses = torch.zeros(len(updates), dtype=torch.float64, device=device)
+        model.train()
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self.seed, "model", epoch))
+            for done, update in enumerate(updates):
+                rows = order[(first + done) * self.batch_size : (first + done + 1) * self.batch_size]
+                losses[done] = self._update(model, *self._batch(data, rows, device), optimizer, update)
+                if progress:
+                    progress(1)
+                if (done + 1) % CHECK_EVERY == 0 and not losses[done].isfinite():
+                    return losses[: done + 1].cpu()
+        return losses.cpu()
+
+    def _update(self, model: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer, update: int) -> Tensor:
+        """One gradient step; returns the loss before it."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate * self.schedule(update)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            loss = self.objective(model, images, labels, step=update)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
+
+    def _batch(self, data: Dataset, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The images and labels in these rows, as the model wants them."""
+        images = data.images[rows].to(device, torch.float64 if self.precision == "float64" else torch.float32)
+        if self.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        return images, data.labels[rows].to(device)
+
+    def settings(self) -> dict[str, str]:
+        """What must agree for a run to be the same run: every field but the number of updates, in words."""
+        return {one.name: describe(getattr(self, one.name)) for one in fields(self) if one.name != "updates"}

@@ -1,0 +1,158 @@
+"""From findings to a verdict: the rule and its statistics, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy import stats
+
+from unmask.record import Cause, Finding, Proportion, Verdict
+
+EFFECT = 0.02
+"""A remedy must win back more than this share of all examples, by the lower end of its interval, to confirm a cause."""
+
+LEVEL = 0.95
+
+
+def proportion(count: int, total: int) -> Proportion:
+    """A share with its Wilson score interval at 95 %.
+
+    Raises:
+        ValueError: no examples, or a count outside them.
+
+    Example:
+        >>> str(proportion(50, 100))
+        '50.0 % (40.4 to 59.6)'
+    """
+    if not 0 <= count <= total or total < 1:
+        raise ValueError(f"proportion: expected a count from 0 to a total above 0, got {count} of {total}")
+    low, high = stats.binomtest(count, total).proportion_ci(LEVEL, method="wilson")
+    return Proportion(count=count, total=total, low=max(float(low), 0.0), high=min(float(high), 1.0))
+
+
+class PairedGain(NamedTuple):
+    """How much accuracy a remedy takes away on the same examples: estimate, interval and exact p-value."""
+
+    gain: float
+    low: float
+    high: float
+    p_value: float
+    variance: float
+
+
+def paired_gain(before: Sequence[bool], after: Sequence[bool], *, comparisons: int = 1) -> PairedGain:
+    """Accuracy before minus after, on the same examples, with a simultaneous 95 % interval over ``comparisons``.
+
+    With b examples that only the remedy fools and c that only the control fools: ``(b - c) / n``; the interval is
+    Bonett and Price's (2012), ``((b - c) +- z sqrt(b + c + 2 - (b - c)^2 / (n + 2))) / (n + 2)``, at the level that
+    Bonferroni's correction asks for; the p-value is McNemar's exact one-sided test, corrected likewise.
+
+    Raises:
+        ValueError: no examples, or not the same number in both.
+
+    Example:
+        >>> paired_gain([True] * 100, [False] * 40 + [True] * 60).gain
+        0.4
+    """
+    if not before or len(before) != len(after):
+        raise ValueError(f"paired gain: expected the same examples twice, got {len(before)} and {len(after)}")
+    total = len(before)
+    won = sum(1 for held, holds in zip(before, after, strict=True) if held and not holds)
+    lost = sum(1 for held, holds in zip(before, after, strict=True) if holds and not held)
+    centre = (won - lost) / (total + 2)
+    variance = (won + lost + 2 - (won - lost) ** 2 / (total + 2)) / (total + 2)
+    half = stats.norm.ppf(1 - (1 - LEVEL) / 2 / comparisons) * math.sqrt(variance / (total + 2))
+    p_value = stats.binomtest(won, won + lost, 0.5, alternative="greater").pvalue if won + lost else 1.0
+    return PairedGain(
+        gain=(won - lost) / total,
+        low=max(float(centre - half), -1.0),
+        high=min(float(centre + half), 1.0),
+        p_value=min(1.0, float(p_value) * comparisons),
+        variance=variance,
+    )
+
+
+def decide(findings: Sequence[Finding], *, clean: Proportion, classes: int) -> Verdict:
+    """Apply the rule to all findings.
+
+    A cause is confirmed when its symptom is present and its remedy, against the unrepaired attack of equal budget on
+    the same examples, gains more than ``EFFECT`` by the lower end of the corrected interval. Any confirmed cause of
+    kind ``"masking"`` makes the verdict ``"masked"``. It is ``"inconclusive"`` where a symptom is present and the
+    interval leaves both answers open, or where the model does no better than guessing; else ``"not masked"``.
+
+    Example:
+        >>> decide([], clean=proportion(98, 100), classes=10).answer
+        'not masked'
+    """
+    if clean.low <= 1 / classes:
+        return Verdict(
+            answer="inconclusive",
+            reason=f"The model is right on {clean} of clean images, no better than guessing one of {classes} classes: "
+            "there is no robustness to judge.",
+        )
+    gains = {
+        finding.name: paired_gain(finding.before, finding.after, comparisons=len(findings)) for finding in findings
+    }
+    confirmed = [finding for finding in findings if finding.fired and gains[finding.name].low > EFFECT]
+    causes = _ranked(confirmed, gains, "masking")
+    weaknesses = _ranked(confirmed, gains, "weak attack")
+    if causes:
+        return Verdict(answer="masked", reason=_because(causes), causes=causes, weaknesses=weaknesses)
+    open_questions = [
+        finding
+        for finding in findings
+        if finding.kind == "masking" and finding.fired and gains[finding.name].high > EFFECT
+    ]
+    if open_questions:
+        return Verdict(answer="inconclusive", reason=_undecided(open_questions[0], gains), weaknesses=weaknesses)
+    return Verdict(answer="not masked", reason=_cleared(findings, gains), weaknesses=weaknesses)
+
+
+def _ranked(findings: Sequence[Finding], gains: dict[str, PairedGain], kind: str) -> list[Cause]:
+    causes = [
+        Cause(
+            name=finding.name,
+            kind=kind,
+            **{key: getattr(gains[finding.name], key) for key in ("gain", "low", "high", "p_value")},
+        )
+        for finding in findings
+        if finding.kind == kind
+    ]
+    return sorted(causes, key=lambda cause: -cause.gain)
+
+
+def _because(causes: Sequence[Cause]) -> str:
+    first = causes[0]
+    return (
+        f"Repairing {first.name} takes a further {100 * first.gain:.1f} points of accuracy "
+        f"({100 * first.low:.1f} to {100 * first.high:.1f}) that the unrepaired attack of the same budget leaves."
+    )
+
+
+def _undecided(finding: Finding, gains: dict[str, PairedGain]) -> str:
+    """What is open, and how many images would settle it: the interval's half width must fall below the distance."""
+    gain = gains[finding.name]
+    distance = max(abs(gain.gain - EFFECT), EFFECT / 4)
+    z = stats.norm.ppf(1 - (1 - LEVEL) / 2 / len(gains))
+    needed = math.ceil(z**2 * gain.variance / distance**2)
+    return (
+        f"The symptom of {finding.name} is present, and its remedy gains between {100 * gain.low:.1f} and "
+        f"{100 * gain.high:.1f} points, which leaves open whether it is more than {100 * EFFECT:.0f}: "
+        f"about {max(needed, len(finding.before) + 1):,} images would settle it, {len(finding.before):,} were used."
+    )
+
+
+def _cleared(findings: Sequence[Finding], gains: dict[str, PairedGain]) -> str:
+    present = [finding for finding in findings if finding.kind == "masking" and finding.fired]
+    if not present:
+        return "No symptom of masking is present."
+    return (
+        "; ".join(
+            f"the symptom of {finding.name} is present, but its remedy gains only "
+            f"{100 * gains[finding.name].gain:.1f} points (at most {100 * gains[finding.name].high:.1f})"
+            for finding in present
+        ).capitalize()
+        + "."
+    )

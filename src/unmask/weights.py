@@ -1,0 +1,83 @@
+"""Weights in files: safetensors for our own, and other people's ``.pt`` without running anything they contain."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from unmask.record import write_atomically
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's parameters and buffers as safetensors, whole or not at all.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(nn.Linear(2, 1), Path(folder) / "linear.safetensors")
+        ...     load_weights(nn.Linear(2, 1), Path(folder) / "linear.safetensors")
+    """
+    write_atomically(path, safetensors.torch.save(plain(model.state_dict())))
+
+
+def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, detached and contiguous, as safetensors wants them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load ``.safetensors``, or a ``.pt``/``.pth`` file that ``torch.save`` wrote, read with ``weights_only``.
+
+    A file that keeps the weights under ``"state_dict"`` or ``"model"`` is understood.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or its tensors are not the model's; the message names the
+            first tensor that is missing, left over or of another shape.
+    """
+    found = read_tensors(path)
+    wanted = model.state_dict()
+    for name, tensor in wanted.items():
+        if name not in found:
+            raise ValueError(
+                f"{path}: expected a tensor {name!r} of shape {tuple(tensor.shape)}, found none by that name"
+            )
+        if found[name].shape != tensor.shape:
+            raise ValueError(
+                f"{path}: tensor {name!r}: expected shape {tuple(tensor.shape)}, got {tuple(found[name].shape)}; "
+                "is this file from a model with the same widths and classes?"
+            )
+    if extra := sorted(set(found) - set(wanted)):
+        raise ValueError(
+            f"{path}: tensor {extra[0]!r} has no place in the model ({len(extra)} such); is it another model?"
+        )
+    model.load_state_dict(found)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The named tensors in a weights file, on the CPU.
+
+    Raises:
+        ValueError: the file is missing, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(safetensors.torch.load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path}: expected weights as safetensors, or as .pt holding nothing but tensors; {reason}"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(one, Tensor) for one in content.values()):
+        raise ValueError(f"{path}: expected named tensors (a state_dict), got {type(content).__name__}")
+    return content

@@ -1,0 +1,460 @@
+"""The built-in networks and the wrappers that mask on purpose."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from unmask import models
+from unmask.models import BUILT_IN, build, initialise, lenet, masked, mlp, resnet, vgg
+
+MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
+
+# The side of the smallest image that each network takes, worked out by hand from kernels, strides and padding.
+SMALLEST = dict.fromkeys(BUILT_IN, 1) | {
+    "lenet+": 4,  # 4 -> 2 -> 1
+    "lenet-a": 9,  # 9 -> 5 -> 1
+    "lenet-b": 17,  # 17 -> 10 -> 5 -> 1
+    "lenet-b-strided": 28,  # 28 -> 14 -> 5 -> 1
+    "lenet-c": 10,  # 10 -> 8 -> 4 -> 2 -> 1
+    "vgg-11": 32,  # five halvings
+    "vgg-16": 32,
+    "vgg-19": 32,
+}
+TAKES_WIDTH = [name for name in BUILT_IN if name not in ("mlp", "linear")]
+
+
+def small(name, inputs, classes=10, seed=0, **options):
+    """A narrow network of the name, in evaluation mode."""
+    if name in TAKES_WIDTH:
+        options.setdefault("width", 4)
+    elif name == "mlp":
+        options.setdefault("widths", (16, 8))
+    return build(name, inputs=inputs, classes=classes, seed=seed, **options).eval()
+
+
+def images_for(inputs, count=3, seed=0):
+    return torch.rand(count, *inputs, generator=torch.Generator().manual_seed(seed))
+
+
+# --- shapes
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(sorted(BUILT_IN)),
+    channels=st.integers(1, 3),
+    extra=st.tuples(st.integers(0, 7), st.integers(0, 7)),
+    classes=st.integers(2, 12),
+    count=st.integers(1, 3),
+)
+def test_any_size_from_the_smallest_on_gives_finite_logits(name, channels, extra, classes, count):
+    inputs = (channels, SMALLEST[name] + extra[0], SMALLEST[name] + extra[1])
+    logits = small(name, inputs, classes)(images_for(inputs, count))
+    assert logits.shape == (count, classes)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("inputs", [MNIST, CIFAR, DIGITS], ids=["mnist", "cifar", "digits"])
+def test_float64_agrees_with_float32_on_the_three_data_sets(name, inputs):
+    if inputs[1] < SMALLEST[name]:
+        smallest = SMALLEST[name]
+        shown = name.removesuffix("-strided")
+        with pytest.raises(ValueError, match=f"^inputs: expected images of at least {smallest}x{smallest} for {shown}"):
+            small(name, inputs)
+        return
+    images = images_for(inputs)
+    model = small(name, inputs)
+    logits = model(images)
+    precise = model.double()(images.double())
+    assert precise.dtype == torch.float64
+    torch.testing.assert_close(logits.double(), precise, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if SMALLEST[name] > 1])
+@pytest.mark.parametrize("short", [1, 2])
+def test_a_side_that_is_one_too_short_is_refused(name, short):
+    inputs = [2, SMALLEST[name] + 5, SMALLEST[name] + 5]
+    inputs[short] = SMALLEST[name] - 1
+    with pytest.raises(ValueError, match=f"at least {SMALLEST[name]}x.*, got {inputs[1]}x{inputs[2]}$"):
+        small(name, tuple(inputs))
+
+
+def test_the_dry_run_leaves_batch_norm_statistics_alone():
+    model = small("vgg-11", CIFAR)
+    assert int(model.state_dict()["1.num_batches_tracked"]) == 0
+    assert not model.state_dict()["1.running_mean"].any()
+
+
+@pytest.mark.parametrize("name", ["resnet-18", "resnet-34"])
+def test_the_resnet_stem_keeps_the_resolution(name):
+    """Three halvings and no more: 32 -> 4. The ImageNet stem would leave 1."""
+    model = small(name, CIFAR)
+    assert model[:-3](images_for(CIFAR)).shape == (3, 8 * 4, 4, 4)
+
+
+# --- parameters
+
+
+def dense(before, after):
+    return before * after + after
+
+
+def conv(kernel, before, after, *, bias=True):
+    return kernel * kernel * before * after + bias * after
+
+
+def residual(width, stages, classes=10):
+    total = conv(3, 3, width, bias=False) + 2 * width
+    before = width
+    for stage, blocks in enumerate(stages):
+        after = width * 2**stage
+        if stage:  # the projection in the stage's first block
+            total += conv(1, before, after, bias=False) + 2 * after
+        for block in range(blocks):
+            total += conv(3, after if block else before, after, bias=False) + conv(3, after, after, bias=False)
+            total += 2 * 2 * after
+        before = after
+    return total + dense(before, classes)
+
+
+def plain(channels, classes=10):
+    """VGG: convolutions with bias, batch norm's scale and shift, one linear layer."""
+    pairs = zip([3, *channels], channels, strict=False)
+    return sum(conv(3, before, after) + 2 * after for before, after in pairs) + dense(channels[-1], classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "formula", "known"),
+    [
+        ("mlp", MNIST, dense(784, 600) + dense(600, 128) + dense(128, 10), 549_218),
+        ("linear", MNIST, dense(784, 10), 7_850),
+        ("lenet+", MNIST, conv(5, 1, 32) + conv(5, 32, 64) + dense(64 * 7 * 7, 1024) + dense(1024, 10), 3_274_634),
+        ("lenet+", DIGITS, conv(5, 1, 32) + conv(5, 32, 64) + dense(64 * 2 * 2, 1024) + dense(1024, 10), 325_514),
+        ("lenet-a", MNIST, conv(5, 1, 64) + conv(5, 64, 64) + dense(64 * 20 * 20, 128) + dense(128, 10), 3_382_346),
+        (
+            "lenet-b",
+            MNIST,
+            conv(8, 1, 64) + conv(6, 64, 128) + conv(5, 128, 128) + dense(128 * 12 * 12, 10),
+            893_258,
+        ),
+        ("lenet-b-strided", MNIST, conv(8, 1, 64) + conv(6, 64, 128) + conv(5, 128, 128) + dense(128, 10), 710_218),
+        ("lenet-c", MNIST, conv(3, 1, 128) + conv(3, 128, 64) + dense(64 * 5 * 5, 128) + dense(128, 10), 281_290),
+        ("lenet-d", MNIST, dense(784, 300) + 3 * dense(300, 300) + dense(300, 10), 509_410),
+        ("resnet-18", CIFAR, residual(64, [2, 2, 2, 2]), 11_173_962),
+        ("resnet-34", CIFAR, residual(64, [3, 4, 6, 3]), 21_282_122),
+        ("vgg-11", CIFAR, plain([64, 128, 256, 256, 512, 512, 512, 512]), 9_231_114),
+        ("vgg-16", CIFAR, plain([64] * 2 + [128] * 2 + [256] * 3 + [512] * 6), 14_728_266),
+        ("vgg-19", CIFAR, plain([64] * 2 + [128] * 2 + [256] * 4 + [512] * 8), 20_040_522),
+    ],
+)
+def test_number_of_parameters(name, inputs, formula, known):
+    with torch.device("meta"):
+        model = BUILT_IN[name](inputs=inputs, classes=10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == formula == known
+
+
+def test_width_scales_every_hidden_layer():
+    model = BUILT_IN["lenet+"](inputs=DIGITS, classes=10, width=8)
+    expected = conv(5, 1, 8) + conv(5, 8, 16) + dense(16 * 2 * 2, 256) + dense(256, 10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+    assert sum(parameter.numel() for parameter in resnet.resnet(depth=18, width=16).parameters()) == residual(
+        16, [2, 2, 2, 2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("lenet+", "Conv2d ReLU MaxPool2d Conv2d ReLU MaxPool2d Flatten Linear ReLU Linear"),
+        ("lenet-a", "Conv2d ReLU Conv2d ReLU Dropout0.25 Flatten Linear ReLU Dropout0.5 Linear"),
+        ("lenet-b", "Dropout0.2 Conv2d ReLU Conv2d ReLU Conv2d ReLU Dropout0.5 Flatten Linear"),
+        ("lenet-c", "Conv2d Tanh MaxPool2d Conv2d Tanh MaxPool2d Flatten Linear ReLU Linear"),
+        ("lenet-d", "Flatten " + 4 * "Linear ReLU Dropout0.5 " + "Linear"),
+    ],
+)
+def test_order_of_layers_is_the_published_table(name, layers):
+    made = [type(one).__name__ + (str(one.p) if isinstance(one, nn.Dropout) else "") for one in small(name, MNIST)]
+    assert made == layers.split()
+
+
+def test_a_block_whose_body_is_silent_passes_its_input_on():
+    block = resnet.Block(3, 3)
+    nn.init.zeros_(block.body[-1].weight)
+    images = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(block(images), images.relu())
+
+
+def test_linear_is_linear():
+    model = small("linear", DIGITS).double()
+    a, b = images_for(DIGITS, seed=1).double(), images_for(DIGITS, seed=2).double()
+    torch.testing.assert_close(model(0.25 * a + 0.75 * b), 0.25 * model(a) + 0.75 * model(b))
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name.startswith(("resnet", "vgg"))])
+def test_batch_norm_in_evaluation_mode_ignores_the_rest_of_the_batch(name):
+    model = small(name, CIFAR).double()
+    images = images_for(CIFAR).double()
+    model.train()(images)  # statistics other than the initial ones
+    model.eval()
+    torch.testing.assert_close(model(images)[:1], model(images[:1]))
+
+
+# --- seeds and initialisation
+
+
+@pytest.mark.parametrize("initialisation", ["torch", "xavier"])
+@pytest.mark.parametrize("name", ["mlp", "lenet-c", "resnet-18", "vgg-11"])
+def test_weights_are_a_function_of_the_seed(name, initialisation):
+    inputs = (3, 32, 32)
+    one = small(name, inputs, seed=1, initialisation=initialisation).state_dict()
+    torch.rand(7)  # whatever happened to the global generator meanwhile
+    same = small(name, inputs, seed=1, initialisation=initialisation).state_dict()
+    other = small(name, inputs, seed=2, initialisation=initialisation).state_dict()
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    drawn = [key for key in one if key.endswith("weight") and one[key].dim() > 1]
+    assert drawn
+    assert not any(torch.equal(one[key], other[key]) for key in drawn)
+
+
+@pytest.mark.parametrize("initialisation", ["torch", "xavier"])
+def test_the_global_random_state_is_left_alone(initialisation):
+    before = torch.get_rng_state()
+    small("lenet-a", MNIST, initialisation=initialisation)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(ValueError, match="at least 9x9"):
+        small("lenet-a", DIGITS, initialisation=initialisation)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_xavier_fills_its_interval_and_zeroes_biases(name):
+    model = small(name, CIFAR, initialisation="xavier")
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            receptive = math.prod(layer.weight.shape[2:])
+            bound = math.sqrt(6 / (receptive * (layer.weight.shape[0] + layer.weight.shape[1])))
+            largest = layer.weight.detach().abs().max().item()
+            # All n weights stay under 0.8 of the bound with probability 0.8^n; the smallest layer has 32.
+            assert 0.8 * bound < largest <= bound * (1 + 1e-6)
+            assert layer.bias is None or not layer.bias.any()
+
+
+def test_xavier_gives_the_same_weights_in_every_precision():
+    single, double = nn.Linear(5, 3), nn.Linear(5, 3).double()
+    initialise(single, "xavier", 4)
+    initialise(double, "xavier", 4)
+    assert torch.equal(single.weight.double(), double.weight)
+
+
+def test_torch_initialisation_leaves_weights_as_they_are():
+    layer = nn.Linear(5, 3)
+    before = layer.weight.detach().clone()
+    initialise(layer, "torch", 0)
+    assert torch.equal(layer.weight, before)
+
+
+def test_build_is_on_the_cpu_whatever_the_default_device():
+    with torch.device("meta"):
+        model = small("mlp", DIGITS)
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: build("lenet", inputs=MNIST, classes=10),
+            r"^name: expected one of mlp, linear, .*, got lenet$",
+        ),
+        (
+            lambda: build("mlp", inputs=MNIST, classes=10, width=3),
+            r"^width: expected none \(mlp takes widths\), got 3$",
+        ),
+        (
+            lambda: build("vgg-11", inputs=CIFAR, classes=10, widths=(3,)),
+            r"^widths: expected none \(vgg-11 takes width\), got \(3,\)$",
+        ),
+        (
+            lambda: build("linear", inputs=MNIST, classes=10, widths=()),
+            r"^widths: expected none \(linear takes neither\), got \(\)$",
+        ),
+        (
+            lambda: build("linear", inputs=MNIST, classes=10, initialisation="he"),
+            r"^initialisation: expected one of torch, xavier, got he$",
+        ),
+        (lambda: mlp.mlp(inputs=(28, 28)), r"^inputs: expected three whole numbers above 0 .*, got \(28, 28\)$"),
+        (lambda: mlp.mlp(inputs=(1, 0, 28)), r"^inputs: expected three whole numbers above 0 .*, got \(1, 0, 28\)$"),
+        (lambda: mlp.linear(classes=1), r"^classes: expected a whole number of at least 2, got 1$"),
+        (lambda: mlp.mlp(widths=(5, 0)), r"^width: expected a whole number of at least 1, got 0$"),
+        (lambda: lenet.lenet_plus(width=0.5), r"^width: expected a whole number of at least 1, got 0.5$"),
+        (lambda: lenet.lenet_b(strides=(5, 5, 5)), r"^inputs: expected images of at least 127x127 for lenet-b"),
+        (
+            lambda: lenet.lenet_b(strides=(2, 2, 0)),
+            r"^strides: expected three whole numbers from 1 to 5, got \(2, 2, 0\)$",
+        ),
+        (lambda: resnet.resnet(depth=50), r"^depth: expected one of 18, 34, got 50$"),
+        (lambda: vgg.vgg(depth=13), r"^depth: expected one of 11, 16, 19, got 13$"),
+        (lambda: masked.ScaledLogits(nn.Flatten(), 0), r"^factor: expected a number above 0, got 0$"),
+        (lambda: masked.ShiftedLogits(nn.Flatten(), math.inf), r"^offset: expected a finite number, got inf$"),
+        (lambda: masked.InputNoise(nn.Flatten(), -0.1), r"^sigma: expected a number of at least 0, got -0.1$"),
+        (lambda: masked.Quantised(nn.Flatten(), 1), r"^levels: expected a whole number of at least 2, got 1$"),
+    ],
+)
+def test_errors_say_what_was_expected_and_found(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- wrappers that mask
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small("mlp", DIGITS, initialisation="xavier")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return images_for(DIGITS, 64)
+
+
+def input_gradient(model, images, loss=F.cross_entropy):
+    """Gradient of the summed loss for the first class."""
+    images = images.clone().requires_grad_()
+    loss(model(images), torch.zeros(len(images), dtype=torch.long), reduction="sum").backward()
+    return images.grad
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        masked.ScaledLogits,
+        masked.SoftmaxOutput,
+        masked.ZeroBackward,
+        masked.RandomSignBackward,
+        masked.ShiftedLogits,
+        lambda model: masked.InputNoise(model, 0.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_decision_is_the_wrapped_models(model, images, wrap, dtype):
+    logits = model(images)
+    top = logits.topk(2).values
+    clear = images[top[:, 0] - top[:, 1] > 0.1].to(dtype)  # a step of float32 near 1e6 is 0.0625
+    assert len(clear) > 20
+    # A wrapper takes any callable, not only modules.
+    outputs = wrap(lambda batch: model(batch.float()).to(dtype))(clear)
+    assert outputs.dtype == dtype
+    assert torch.equal(outputs.argmax(1), model(clear.float()).argmax(1))
+
+
+@pytest.mark.parametrize("wrapper", [masked.ZeroBackward, masked.RandomSignBackward])
+def test_replaced_gradients_leave_outputs_and_parameter_gradients_as_they_were(model, images, wrapper):
+    labels = torch.zeros(len(images), dtype=torch.long)
+    wanted = torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))
+    # The images need a gradient, as they do in an attack; otherwise the replacement has nothing to do.
+    outputs = wrapper(model)(images.clone().requires_grad_())
+    assert torch.equal(outputs, model(images))
+    found = torch.autograd.grad(F.cross_entropy(outputs, labels), list(model.parameters()))
+    assert all(map(torch.equal, wanted, found))
+
+
+def test_zero_backward_is_zero_even_where_the_loss_is_not_finite(model, images):
+    assert input_gradient(model, images).any()
+    assert not input_gradient(masked.ZeroBackward(model), images).any()
+    infinite = input_gradient(masked.ZeroBackward(model), images, lambda logits, labels, reduction: logits.sum() / 0)
+    assert torch.equal(infinite, torch.zeros_like(images))
+
+
+def test_random_signs_are_signs_and_depend_on_the_seed_alone(model, images):
+    signs = input_gradient(masked.RandomSignBackward(model, seed=3), images)
+    assert set(signs.unique().tolist()) == {-1.0, 1.0}
+    assert torch.equal(signs, input_gradient(masked.RandomSignBackward(nn.Flatten(), seed=3), images))
+    agreement = (signs == input_gradient(masked.RandomSignBackward(model, seed=4), images)).double().mean()
+    assert 0.4 < agreement < 0.6  # 4,096 fair coins: 0.5 with standard deviation 0.008
+
+
+def test_random_signs_belong_to_the_example_and_shatter(model, images):
+    wrapped = masked.RandomSignBackward(model)
+    signs = input_gradient(wrapped, images)
+    assert torch.equal(input_gradient(wrapped, images[5:7]), signs[5:7])
+    for step in (1e-3, 1 / 255, 0.01):
+        nudge = step * (2 * images_for(DIGITS, 64, seed=9) - 1)
+        assert 0.4 < (input_gradient(wrapped, images + nudge) == signs).double().mean() < 0.6
+    truth = input_gradient(model, images).sign()
+    assert 0.4 < (signs == truth).double().mean() < 0.6
+
+
+def test_random_signs_leave_the_global_random_state_alone(model, images):
+    before = torch.get_rng_state()
+    input_gradient(masked.RandomSignBackward(model), images)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_scaling_zeroes_the_float32_gradient_and_not_the_float64_one():
+    image = torch.tensor([[1.0, 0.0]])  # times 300: between 104, where float32 underflows, and 745, where float64 does
+    wrapped = masked.ScaledLogits(nn.Flatten(), 300.0)
+    assert input_gradient(nn.Flatten(), image).all()
+    assert not input_gradient(wrapped, image).any()
+    assert input_gradient(wrapped, image.double()).any()
+
+
+def test_softmax_rows_sum_to_one_and_the_logarithm_gives_the_logits_back(model, images):
+    probabilities = masked.SoftmaxOutput(model)(images)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(images)))
+    torch.testing.assert_close(probabilities.log(), model(images).log_softmax(1))
+
+
+def test_shifting_rounds_logits_to_sixteenths(model, images):
+    rounded = masked.ShiftedLogits(model)(images) - 1e6
+    assert torch.equal(rounded, (model(images) * 16).round() / 16)
+    assert len(rounded.unique()) > 5
+
+
+def test_input_noise_differs_between_calls_and_follows_the_global_seed(model, images):
+    wrapped = masked.InputNoise(model, 0.1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, second = wrapped(images), wrapped(images)
+        torch.manual_seed(0)
+        again = wrapped(images)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)
+
+
+def test_input_noise_has_the_stated_standard_deviation():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        noise = masked.InputNoise(nn.Flatten(), 0.2)(torch.zeros(100, 1000))
+    assert noise.std().item() == pytest.approx(0.2, rel=0.01)
+
+
+@given(levels=st.integers(2, 256))
+def test_quantised_keeps_images_on_the_levels_and_has_no_gradient(levels):
+    steps = levels - 1
+    grid = torch.arange(levels).reshape(1, levels) / steps
+    wrapped = masked.Quantised(nn.Flatten(), levels)
+    assert torch.equal(wrapped(grid), grid)
+    between = grid[:, :-1] + 0.4 / steps
+    assert torch.equal(wrapped(between), grid[:, :-1])
+    assert torch.equal(input_gradient(wrapped, between), torch.zeros_like(between))
+
+
+def test_wrapped_modules_are_found_by_torch(model):
+    wrapped = masked.ZeroBackward(masked.ScaledLogits(model))
+    assert len(list(wrapped.parameters())) == len(list(model.parameters()))
+    assert not wrapped.eval().model.model.training
+
+
+@pytest.mark.parametrize("module", [models, lenet, masked, mlp, resnet, vgg, models.geometry])
+def test_every_public_name_exists(module):
+    assert all(hasattr(module, name) for name in module.__all__)
