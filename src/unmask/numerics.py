@@ -44,7 +44,7 @@ def random_uniform(images: Tensor, *, seed: int) -> Tensor:
         True
     """
     bits = _shift(_random_bits(images, seed), 40)
-    return bits.to(images.dtype).mul_(2.0**-24).view_as(images)
+    return bits.to(torch.float32).mul_(2.0**-24).to(images.dtype).view_as(images)
 
 
 def random_signs(images: Tensor, *, seed: int) -> Tensor:
@@ -60,7 +60,7 @@ def random_signs(images: Tensor, *, seed: int) -> Tensor:
 
 def _random_bits(images: Tensor, seed: int) -> Tensor:
     """64 random bits per pixel, as int64 (N, pixels): splitmix64 in counter mode, keyed by the example."""
-    flat = images.detach().reshape(len(images), -1).to(torch.float32) + 0.0  # + 0.0 makes -0.0 and 0.0 one number
+    flat = images.detach().flatten(1).to(torch.float32) + 0.0  # + 0.0 makes -0.0 and 0.0 one number
     counter = torch.arange(1, flat.shape[1] + 1, device=images.device) * _GOLDEN
     position = _mix(counter + derive_seed(seed, "position"))
     keys = _mix(flat.view(torch.int32).to(torch.int64) ^ position).sum(1, keepdim=True)
@@ -103,6 +103,43 @@ def undisturbed(model: Model, *, seed: int = 0) -> Iterator[None]:
         finally:
             for part in training:
                 part.training = True
+
+
+def fastest_layout(model: Model, images: Tensor) -> torch.memory_format:
+    """The memory format of images in which a model's convolutions run fastest.
+
+    On a CPU in float32 that is channels last: in the usual one each convolution copies what it takes and what it
+    returns into another order and back. A model that calls ``view`` on such images fails, so two of them are tried.
+    Otherwise it is the one that the images have.
+
+    Example:
+        >>> fastest_layout(nn.Conv2d(3, 4, 3), torch.rand(2, 3, 8, 8))
+        torch.channels_last
+        >>> fastest_layout(nn.Flatten(), torch.rand(2, 3, 8, 8))
+        torch.preserve_format
+    """
+    convolves = isinstance(model, nn.Module) and any(isinstance(part, nn.Conv2d) for part in model.modules())
+    if not convolves or images.device.type != "cpu" or images.dtype != torch.float32:
+        return torch.preserve_format
+    try:
+        with torch.no_grad():
+            model(laid_out(images[:2], torch.channels_last))
+    except RuntimeError:
+        return torch.preserve_format
+    return torch.channels_last
+
+
+def laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
+    """The images in a memory format, without their history.
+
+    Torch's own ``to`` leaves images of one channel as they are, since for them both formats are the same bytes; but
+    a convolution goes by the strides.
+
+    Example:
+        >>> laid_out(torch.zeros(2, 1, 4, 4), torch.channels_last).stride()
+        (16, 1, 4, 1)
+    """
+    return torch.empty_like(images, memory_format=layout).copy_(images.detach())
 
 
 @dataclass

@@ -5,9 +5,75 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
+
+Reading = Literal["standard", "double_corrected", "literal"]
+"""How the Adam that Yanagita & Yamamura 2018 print can be read; see ``PrintedAdam``."""
+
+
+class PrintedAdam(Optimizer):
+    r"""Adam as Yanagita & Yamamura 2018 (section III.A) print it, in three readings.
+
+    ``"standard"``: Kingma & Ba's, with m and v corrected once and the step alpha: what the text cites.
+    ``"double_corrected"``: m and v corrected (not compounding), and alpha corrected again:
+    ``alpha sqrt(1 - b2^t) / (1 - b1^t) m_hat / (sqrt(v_hat) + epsilon)``.
+    ``"literal"``: as printed, the corrected m and v go into the next step. v is then multiplied by
+    ``b2 / (1 - b2^t) > 1`` until t = 6,904, overflows float32 between t = 20 and 30, and training freezes: a misprint.
+
+    Raises:
+        ValueError: unknown reading.
+
+    Example:
+        >>> PrintedAdam(nn.Linear(1, 1).parameters(), lr=0.001, reading="literal").defaults["betas"]
+        (0.9, 0.999)
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 0.001,
+        *,
+        reading: Reading = "standard",
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if reading not in get_args(Reading):
+            raise ValueError(f"reading: expected one of {', '.join(get_args(Reading))}, got {reading!r}")
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self.reading = reading
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, group)
+
+    def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state |= {"step": torch.zeros(()), "m": torch.zeros_like(parameter), "v": torch.zeros_like(parameter)}
+        state["step"] += 1
+        beta_1, beta_2 = group["betas"]
+        correct_1, correct_2 = (1 - beta ** int(state["step"]) for beta in (beta_1, beta_2))
+        gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        m = state["m"].lerp_(gradient, 1 - beta_1)
+        v = state["v"].mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
+        if self.reading == "literal":
+            m.div_(correct_1)
+            v.div_(correct_2)
+        else:
+            m, v = m / correct_1, v / correct_2
+        alpha = group["lr"] * (1.0 if self.reading == "standard" else math.sqrt(correct_2) / correct_1)
+        parameter.addcdiv_(m, v.sqrt().add_(group["eps"]), value=-alpha)
+
 
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "sgd": lambda parameters, **options: SGD(parameters, fused=True, **options),
@@ -15,8 +81,11 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "adagrad": lambda parameters, **options: Adagrad(parameters, **options),
     "rmsprop": lambda parameters, **options: RMSprop(parameters, alpha=0.9, **options),
     "adam": lambda parameters, **options: Adam(parameters, fused=True, **options),
+    "adam-double-corrected": partial(PrintedAdam, reading="double_corrected"),
+    "adam-literal": partial(PrintedAdam, reading="literal"),
 }
-"""Momentum 0.9, RMSprop's decay 0.9, Adam's betas (0.9, 0.999) and epsilon 1e-8; fused where torch has it."""
+"""Momentum 0.9, RMSprop's decay 0.9, Adam's betas (0.9, 0.999) and epsilon 1e-8; fused where torch has it.
+The last two are readings of a misprint, see ``PrintedAdam``."""
 
 
 def make_optimizer(

@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from unmask.numerics import random_signs, random_uniform
+from unmask.numerics import random_uniform
 
 
 def parse_epsilon(text: str | float) -> float:
@@ -92,7 +92,3 @@ class Linf:
     def random_start(self, images: Tensor, *, seed: int) -> Tensor:
         """A point drawn uniformly from the cube around each image, then cut to [0, 1]."""
         return self.project(images + (2 * random_uniform(images, seed=seed) - 1) * self.epsilon, images)
-
-    def random_corner(self, images: Tensor, *, seed: int) -> Tensor:
-        """``x + epsilon s`` with every ``s`` -1 or +1 at even odds, cut to [0, 1]."""
-        return self.step(images, random_signs(images, seed=seed), size=self.epsilon)

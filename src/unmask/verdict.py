@@ -148,11 +148,9 @@ def _cleared(findings: Sequence[Finding], gains: dict[str, PairedGain]) -> str:
     present = [finding for finding in findings if finding.kind == "masking" and finding.fired]
     if not present:
         return "No symptom of masking is present."
-    return (
-        "; ".join(
-            f"the symptom of {finding.name} is present, but its remedy gains only "
-            f"{100 * gains[finding.name].gain:.1f} points (at most {100 * gains[finding.name].high:.1f})"
-            for finding in present
-        ).capitalize()
-        + "."
+    reason = "; ".join(
+        f"the symptom of {finding.name} is present, but its remedy gains only "
+        f"{100 * gains[finding.name].gain:.1f} points (at most {100 * gains[finding.name].high:.1f})"
+        for finding in present
     )
+    return f"{reason[0].upper()}{reason[1:]}."

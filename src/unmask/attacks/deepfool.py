@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unmask.gradients import recordable
 from unmask.numerics import Model, undisturbed
 from unmask.threat import Linf, check_batch
 
@@ -85,18 +86,17 @@ class DeepFool:
     ) -> Iterator[Tensor]:
         """The one search's result, cut to each epsilon in turn."""
         check_batch(images, labels)
-        images = images.detach()
-        found = images.clone()
-        rows = torch.arange(len(images), device=images.device)
-        change = torch.zeros_like(images)
         with undisturbed(model), torch.inference_mode(False), torch.enable_grad():
-            for step in range(steps + 1):
+            images, labels = recordable(images), recordable(labels)
+            found, change = images.clone(), torch.zeros_like(images)
+            rows = torch.arange(len(images), device=images.device)
+            for step in range(steps):
                 point = found[rows].requires_grad_()
                 logits = model(point)
                 if step == 0:
                     ranked = logits.detach().topk(min(candidates, logits.shape[1]), dim=1).indices
                 standing = logits.argmax(1) == labels[rows]
-                if step == steps or not standing.any():
+                if not standing.any():
                     break
                 move = _nearest_boundary(logits, point, labels[rows], ranked[rows], norm)
                 rows, move = rows[standing], move[standing]

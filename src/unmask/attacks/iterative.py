@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, log_odds
-from unmask.numerics import Model, derive_seed, undisturbed
+from unmask.numerics import Model, derive_seed, fastest_layout, laid_out, undisturbed
 from unmask.threat import Linf, check_batch
 
 
@@ -63,20 +63,21 @@ class PGD:
         threat = Linf(epsilon=self.epsilon)
         size = 2.5 * self.epsilon / self.steps if self.step_size is None else self.step_size
         with undisturbed(model, seed=self.seed):
+            layout = fastest_layout(model, images)
             best = _Best(images, labels)
             for restart in range(self.restarts):
                 point = images
                 if self.start == "random":
                     point = threat.random_start(images, seed=derive_seed(self.seed, "restart", restart))
                 for _ in range(self.steps):
-                    at = input_gradient(model, point, labels, loss=self.loss)
+                    at = input_gradient(model, point, labels, loss=self.loss, layout=layout)
                     if self.keep == "best":
                         best.offer(point, at.logits, at.loss)
                     point = threat.step(point, at.gradient, size=size, origin=images)
                 if self.keep == "last" and self.restarts == 1:
                     return point
                 with torch.no_grad():
-                    logits = model(point)
+                    logits = model(laid_out(point, layout))
                     best.offer(point, logits, self.loss(logits, labels))
         return best.images
 

@@ -21,6 +21,7 @@ class FGSM:
         ValueError: epsilon outside [0, 1]; on the call, images or labels of the wrong kind.
 
     Example:
+        >>> import torch
         >>> model = lambda x: x.flatten(1)
         >>> FGSM(epsilon=0.25)(model, torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])).flatten()
         tensor([0.2500, 0.7500])
@@ -59,6 +60,7 @@ class RFGSM:
         ValueError: epsilon or alpha outside [0, 1]; on the call, images or labels of the wrong kind.
 
     Example:
+        >>> import torch
         >>> model = lambda x: x.flatten(1)
         >>> attack = RFGSM(epsilon=0.25, alpha=0.0)
         >>> attack(model, torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])).flatten()
@@ -123,6 +125,7 @@ class FRSM:
         ValueError: epsilon outside [0, 1]; on the call, images or labels of the wrong kind.
 
     Example:
+        >>> import torch
         >>> noisy = FRSM(epsilon=0.25)(None, torch.full((1, 1, 1, 2), 0.5), torch.tensor([0]))
         >>> (noisy - 0.5).abs().flatten()
         tensor([0.2500, 0.2500])

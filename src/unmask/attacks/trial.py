@@ -12,10 +12,17 @@ from torch import Tensor
 from unmask.numerics import Batches, Model, describe, undisturbed
 
 Attack = Callable[[Model, Tensor, Tensor], Tensor]
+"""Anything called ``attack(model, images, labels) -> images``."""
 
 
 class Outcome(NamedTuple):
-    """What came of an attack: ``images`` (N, C, H, W), ``predictions`` (N,) on them, and ``correct`` (N,) bool."""
+    """What came of an attack: ``images`` (N, C, H, W), ``predictions`` (N,) on them, and ``correct`` (N,) bool.
+
+    Example:
+        >>> outcome = Outcome(torch.zeros(2, 1, 1, 2), torch.tensor([1, 0]), torch.tensor([True, False]))
+        >>> outcome.correct.double().mean().item()
+        0.5
+    """
 
     images: Tensor
     predictions: Tensor
@@ -31,6 +38,7 @@ class Trial:
 
     Attributes:
         attacks: any callables ``attack(model, images, labels) -> images``.
+        name: what to call it in a report; by default the attacks' class names.
         batches: how the work is cut up.
 
     Example:
@@ -43,6 +51,7 @@ class Trial:
     """
 
     attacks: Sequence[Attack]
+    name: str = ""
     batches: Batches = field(default_factory=Batches)
     _remembered: tuple[Model, Tensor, Tensor, Outcome] | None = field(default=None, init=False, repr=False)
 
@@ -67,15 +76,13 @@ class Trial:
                 break
         return Outcome(found, predictions, predictions == labels)
 
-    @property
-    def name(self) -> str:
-        """The attacks' class names, e.g. ``FGSM, then PGD``."""
-        return ", then ".join(type(attack).__name__ for attack in self.attacks)
+    def __post_init__(self) -> None:
+        self.name = self.name or ", then ".join(type(attack).__name__ for attack in self.attacks)
 
     @property
     def settings(self) -> str:
         """The attacks' settings in words."""
-        return "; ".join(settings_of(attack) for attack in self.attacks)
+        return "; ".join(f"{type(attack).__name__}: {settings_of(attack)}" for attack in self.attacks)
 
 
 def predict(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:

@@ -5,6 +5,7 @@ the unrepaired attack with the same budget of gradients. Trials remember their o
 its cost.
 """
 
+from unmask.probes.battery import Battery
 from unmask.probes.noise import Noise
 from unmask.probes.saturation import Saturation
 from unmask.probes.smoothness import Smoothness
@@ -12,4 +13,4 @@ from unmask.probes.strength import Strength
 from unmask.probes.sweep import Sweep
 from unmask.probes.vanishing import Vanishing
 
-__all__ = ["Noise", "Saturation", "Smoothness", "Strength", "Sweep", "Vanishing"]
+__all__ = ["Battery", "Noise", "Saturation", "Smoothness", "Strength", "Sweep", "Vanishing"]

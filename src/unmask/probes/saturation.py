@@ -13,12 +13,6 @@ from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches, Model, undisturbed
 from unmask.record import Finding
 
-WRONG_DIRECTION = 16.6
-"""24 ln 2: from this log-odds on, ``p_y`` rounds to 1 in float32 and the true class drops out of the gradient."""
-
-ALL_ZERO = 103.97
-"""150 ln 2, minus the log of float32's smallest subnormal halved: from here on the whole gradient is zero."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Saturation:

@@ -1,4 +1,4 @@
-"""A loss surface too rough for one step: the full step fails where a shorter one along the same line succeeds."""
+"""A loss surface too rough for one step: a single step climbs only part of what many small steps find."""
 
 from __future__ import annotations
 
@@ -7,65 +7,75 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.attacks import FGSM, Trial
-from unmask.attacks.trial import predict
-from unmask.numerics import Batches, Model
+from unmask.attacks import Trial
+from unmask.losses import log_odds
+from unmask.numerics import Batches, Model, undisturbed
 from unmask.record import Finding
+
+FEWEST = 20
+"""With fewer images left standing by one step there is nothing to measure."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Smoothness:
-    """Symptom: more than ``threshold`` of the images withstand FGSM's full step but fall to a part of it.
+    """Symptom: of the log-odds that many steps win, one step misses more than ``threshold``, by the median.
 
-    Where the loss is near linear within the ball, as gradient attacks assume, the full step is the strongest on its
-    line. Single-step adversarial training that masks bends the loss back just there (Kim, Lee & Lee 2021 call it
-    boundary distortion). Remedy: many small steps. Evidence per example: ``falls within``, the least part of the step
-    that fools it, 0 if misclassified clean, 2 if none does.
+    Measured on the images that withstand the one step: ``1 - (L(x_one) - L(x)) / (L(x_many) - L(x))``, cut to [0, 1],
+    with L the log-odds loss. Where the loss is near linear within the ball, as a single step assumes, it is near 0.
+    Training with single steps that masks bends the loss until a step along the gradient leads nowhere (Vivek et al.
+    2019, figure 1, show the same as a gap in loss). Remedy: many small steps. Evidence per example: ``missed``, -1 where
+    the one step succeeded.
+
+    Attributes:
+        one: the trial of one step; ``remedy`` must begin with the same step and go on with many.
+        control: single steps again, from as many starts as the remedy has steps.
 
     Example:
-        >>> from unmask.attacks import PGD
-        >>> probe = Smoothness(
-        ...     epsilon=0.2, control=Trial(attacks=[FGSM(epsilon=0.2)]), remedy=Trial(attacks=[PGD(epsilon=0.2)])
-        ... )
-        >>> linear = lambda x: x.flatten(1)
-        >>> probe(linear, torch.tensor([0.7, 0.3]).view(1, 1, 1, 2), torch.tensor([0])).value
+        >>> from unmask.attacks import FGSM, PGD
+        >>> one = Trial(attacks=[FGSM(epsilon=0.2)])
+        >>> probe = Smoothness(one=one, control=one, remedy=Trial(attacks=[FGSM(epsilon=0.2), PGD(epsilon=0.2)]))
+        >>> images = torch.tensor([0.9, 0.1]).repeat(20, 1).view(20, 1, 1, 2)
+        >>> round(probe(lambda x: x.flatten(1), images, torch.zeros(20, dtype=torch.int64)).value, 6)
         0.0
     """
 
-    epsilon: float
+    one: Trial
     control: Trial
     remedy: Trial
-    parts: int = 8
-    threshold: float = 0.05
+    threshold: float = 0.3
     batches: Batches = field(default_factory=Batches)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
-        falls_within, withstands = self.batches(lambda x, y: self._measure(model, x, y), images, labels)
-        bent = withstands & (falls_within > 0) & (falls_within < 1)
-        value = bent.double().mean().item()
+        one, many = self.one(model, images, labels), self.remedy(model, images, labels)
+        clean, after_one, after_many = (
+            self.batches(lambda x, y: _loss(model, x, y), points, labels)[0].double()
+            for points in (images, one.images, many.images)
+        )
+        share = (after_one - clean) / (after_many - clean).clamp_min(torch.finfo(torch.float32).tiny)
+        missed = torch.where(one.correct, 1 - share.clamp(0, 1), -1.0)
+        standing = int(one.correct.sum())
+        value = missed[one.correct].median().item() if standing >= FEWEST else 0.0
         return Finding(
             name="non-smooth loss surface",
             kind="masking",
             value=value,
             threshold=self.threshold,
             fired=value > self.threshold,
-            symptom=f"{100 * value:.1f} % of the images withstand FGSM's full step but fall to a shorter one along the "
-            "same line.",
+            symptom=f"On the {standing} images that withstand one step, that step misses {100 * value:.0f} % of the rise in "
+            "the loss that many steps find (median)."
+            if standing >= FEWEST
+            else f"One step leaves {standing} images standing, too few to ask what it misses on them.",
             intervention=f"many small steps ({self.remedy.name})",
             control=f"single steps with as many gradients ({self.control.name})",
             before=self.control(model, images, labels).correct.tolist(),
-            after=self.remedy(model, images, labels).correct.tolist(),
+            after=many.correct.tolist(),
             advice="Do not trust single-step attacks on this model; report PGD with many small steps and restarts. If "
             "it was trained with FGSM, train with the logit-distance objective or with PGD instead.",
-            evidence={"falls within": falls_within.tolist()},
+            evidence={"missed": missed.tolist()},
         )
 
-    def _measure(self, model: Model, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        parts = [step / self.parts for step in range(self.parts + 1)]
-        falls_within = torch.full((len(images),), 2.0, device=images.device)
-        points = FGSM.sweep(model, images, labels, epsilons=[self.epsilon * part for part in parts])
-        for part, point in zip(parts, points, strict=True):
-            wrong = predict(model, point) != labels
-            falls_within = torch.where(wrong & (falls_within > 1), part, falls_within)
-        return falls_within, ~wrong
+
+def _loss(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    with undisturbed(model), torch.no_grad():
+        return log_odds(model(images), labels)

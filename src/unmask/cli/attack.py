@@ -1,0 +1,93 @@
+"""``unmask attack``: accuracy of a model under one attack, over one epsilon or several."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import click
+
+from unmask.cli.options import (
+    EPSILON,
+    FILE,
+    Listed,
+    data_options,
+    find_device,
+    load_data,
+    load_model,
+    model_options,
+    progress_bar,
+    run_options,
+)
+from unmask.record import write_atomically
+
+ATTACKS = ("fgsm", "rfgsm", "frsm", "ifgsm", "pgd", "deepfool")
+LOSSES = ("log-odds", "cross-entropy", "margin", "dlr")
+
+
+@click.command()
+@model_options
+@click.option("--weights", type=FILE, help="Safetensors, or .pt holding nothing but tensors.")
+@data_options
+@click.option("--attack", "name", type=click.Choice(ATTACKS), default="pgd", show_default=True)
+@click.option("--epsilon", type=Listed(EPSILON), required=True, help="One L-infinity bound or several: 0.1,0.3,8/255.")
+@click.option("--loss", type=click.Choice(LOSSES), default="log-odds", show_default=True, help="What gradients climb.")
+@click.option("--steps", type=click.IntRange(1), default=40, show_default=True, help="For ifgsm, pgd and deepfool.")
+@click.option("--restarts", type=click.IntRange(1), default=1, show_default=True, help="For pgd.")
+@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed.")
+@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Halved when memory runs out.")
+@click.option("--save", type=FILE, help="Write the adversarial images of the last epsilon as .npz (images, labels).")
+@run_options
+def attack(
+    model: str,
+    widths: tuple[int, ...] | None,
+    width: int | None,
+    weights: Path | None,
+    data: str,
+    data_dir: Path | None,
+    name: str,
+    epsilon: tuple[float, ...],
+    loss: str,
+    steps: int,
+    restarts: int,
+    samples: int,
+    batch_size: int,
+    save: Path | None,
+    device: str,
+    seed: int,
+) -> None:
+    """Attack MODEL and print the accuracy that is left at each epsilon.
+
+    MODEL is PACKAGE.MODULE:FACTORY or the name of a built-in network, as for audit.
+    """
+    import numpy as np
+
+    from unmask import losses
+    from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool, Trial
+    from unmask.numerics import Batches
+    from unmask.verdict import proportion
+
+    images = load_data(data, data_dir, samples=samples, seed=seed)
+    place = find_device(device)
+    classifier = load_model(model, weights, images, place, widths=widths, width=width)
+    climb = getattr(losses, loss.replace("-", "_"))
+    make = {
+        "fgsm": lambda bound: FGSM(epsilon=bound, loss=climb),
+        "rfgsm": lambda bound: RFGSM(epsilon=bound, loss=climb, seed=seed),
+        "frsm": lambda bound: FRSM(epsilon=bound, seed=seed),
+        "ifgsm": lambda bound: IFGSM(epsilon=bound, steps=steps, loss=climb),
+        "pgd": lambda bound: PGD(epsilon=bound, steps=steps, restarts=restarts, loss=climb, seed=seed),
+        "deepfool": lambda bound: DeepFool(epsilon=bound, steps=steps),
+    }[name]
+    with progress_bar() as bar:
+        task = bar.add_task(name, total=len(epsilon) * len(images))
+        for bound in epsilon:
+            batches = Batches(size=batch_size, device=place, progress=lambda rows: bar.advance(task, rows))
+            outcome = Trial(attacks=[make(bound)], batches=batches)(classifier, images.images, images.labels)
+            share = proportion(int(outcome.correct.sum()), len(images))
+            click.echo(f"epsilon {bound:.4g}: accuracy {share}")
+    if save:
+        content = io.BytesIO()
+        np.savez(content, images=outcome.images.numpy(), labels=images.labels.numpy())
+        write_atomically(save, content.getvalue())
+        click.echo(f"wrote {save}")

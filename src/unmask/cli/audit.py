@@ -1,0 +1,96 @@
+"""``unmask audit``: is the robustness of this model real?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from unmask.cli.options import (
+    EPSILON,
+    FILE,
+    FOLDER,
+    data_options,
+    find_device,
+    load_data,
+    load_model,
+    model_options,
+    progress_bar,
+    run_options,
+)
+
+REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds")
+
+
+@click.command()
+@model_options
+@click.option("--weights", type=FILE, help="Safetensors, or .pt holding nothing but tensors.")
+@data_options
+@click.option("--epsilon", type=EPSILON, required=True, help="L-infinity bound for images in [0, 1], e.g. 0.3 or 8/255.")
+@click.option(
+    "--reference",
+    type=click.Choice(REFERENCES),
+    default="fgsm",
+    show_default=True,
+    help="The attack whose claim is audited; with cross entropy unless it says log-odds.",
+)
+@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed.")
+@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Halved when memory runs out.")
+@click.option("--out", type=FOLDER, help="Where to write report.html and report.json.")
+@click.option("--fail-on", type=click.Choice(["masked"]), help="Exit with 1 if that is the verdict.")
+@run_options
+@click.pass_context
+def audit(
+    context: click.Context,
+    model: str,
+    widths: tuple[int, ...] | None,
+    width: int | None,
+    weights: Path | None,
+    data: str,
+    data_dir: Path | None,
+    epsilon: float,
+    reference: str,
+    samples: int,
+    batch_size: int,
+    out: Path | None,
+    fail_on: str | None,
+    device: str,
+    seed: int,
+) -> None:
+    """Tell whether MODEL's robustness is real or gradient masking.
+
+    MODEL is PACKAGE.MODULE:FACTORY, a function that returns a classifier for images in [0, 1], or the name of a built-in
+    network such as mlp, lenet+ or resnet-18.
+    """
+    from unmask.attacks import FGSM, PGD
+    from unmask.audit import audit as run
+    from unmask.losses import cross_entropy, log_odds
+
+    images = load_data(data, data_dir, samples=samples, seed=seed)
+    place = find_device(device)
+    classifier = load_model(model, weights, images, place, widths=widths, width=width)
+    loss = log_odds if reference.endswith("log-odds") else cross_entropy
+    attack = PGD(epsilon=epsilon, loss=loss, seed=seed) if reference.startswith("pgd") else FGSM(epsilon=epsilon, loss=loss)
+    with progress_bar() as bar:
+        task = bar.add_task("audit", total=1.0)
+        report = run(
+            classifier,
+            images.images,
+            images.labels,
+            epsilon=epsilon,
+            reference=attack,
+            device=place,
+            batch_size=batch_size,
+            seed=seed,
+            subject=model,
+            data=images.name,
+            classes=images.classes,
+            progress=lambda stage, share: bar.update(task, description=stage, completed=share),
+        )
+    click.echo(report.to_text())
+    if out:
+        report.to_json(out / "report.json")
+        report.to_html(out / "report.html")
+        click.echo(f"wrote {out / 'report.html'} and {out / 'report.json'}")
+    if fail_on == report.verdict:
+        context.exit(1)

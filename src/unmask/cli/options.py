@@ -1,0 +1,179 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import torch
+    from rich.progress import Progress
+    from torch import nn
+
+    from unmask.data import Dataset
+    from unmask.numerics import Model
+
+
+class Epsilon(click.ParamType[float]):
+    """A number in [0, 1], also written as a fraction such as ``8/255``."""
+
+    name = "epsilon"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from unmask.threat import parse_epsilon
+
+        try:
+            return parse_epsilon(value)
+        except ValueError as error:
+            self.fail(str(error).removeprefix("epsilon: "), param, ctx)
+
+
+class Listed(click.ParamType[tuple[Any, ...]]):
+    """Several values between commas."""
+
+    def __init__(self, one: click.ParamType[Any]) -> None:
+        self.one = one
+        self.name = f"{one.name}, …"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(self.one.convert(part.strip(), param, ctx) for part in str(value).split(","))
+
+
+EPSILON = Epsilon()
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, in the order of the help text."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+model_options = together(
+    click.argument("model", metavar="MODEL"),
+    click.option("--widths", type=Listed(click.INT), help="Hidden units of the built-in mlp, e.g. 600,128."),
+    click.option("--width", type=click.IntRange(1), help="Channels of a built-in convolutional network's first layer."),
+)
+
+data_options = together(
+    click.option("--data", required=True, help="digits, mnist, fashion-mnist, cifar10, an .npz file or an image folder."),
+    click.option("--data-dir", type=FOLDER, help="Where the data sets lie; else $UNMASK_DATA, the cache, a download."),
+)
+
+run_options = together(
+    click.option("--device", default="cpu", show_default=True, help="Where to work, e.g. cuda."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of all random numbers."),
+)
+
+
+def load_data(name: str, data_dir: Path | None, *, split: str | None = None, samples: int | None = None, seed: int = 0) -> Dataset:
+    """The images to use: by default the test images of a built-in set, all of the user's own."""
+    from unmask.data import NAMES, load
+
+    data = load(name, split or ("test" if name in NAMES else "all"), data_dir=data_dir)  # type: ignore[arg-type]
+    return data if samples is None else data.sample(samples, seed=seed)
+
+
+def find_device(name: str) -> torch.device:
+    """The device by this name.
+
+    Raises:
+        ValueError: torch does not know it or cannot reach it.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: expected one that torch can use here, such as cpu, got {name!r}: {_first_line(error)}") from error
+    return device
+
+
+def find_model(
+    name: str, data: Dataset, *, widths: tuple[int, ...] | None, width: int | None, seed: int = 0, **initial: str
+) -> Model:
+    """A built-in model made for the data, or what the user's ``package.module:factory`` returns.
+
+    Raises:
+        ValueError: there is no such model, or its factory raised.
+    """
+    if ":" not in name:
+        from unmask.models import BUILT_IN, build
+
+        if name not in BUILT_IN:
+            raise ValueError(
+                f"model: expected PACKAGE.MODULE:FACTORY or one of {', '.join(BUILT_IN)}, got {name!r}"
+            )
+        shape: tuple[int, int, int] = tuple(data.images.shape[1:])  # type: ignore[assignment]
+        return build(name, inputs=shape, classes=len(data.classes), widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
+    module_name, _, factory_name = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"model: expected a factory at {name}, got {_first_line(error)}") from error
+    finally:
+        sys.path.remove("")
+    try:
+        model = factory()
+    except Exception as error:
+        raise ValueError(f"model: {name} raised {type(error).__name__}: {_first_line(error)}") from error
+    if not callable(model):
+        raise ValueError(f"model: expected {name} to return a callable, got {type(model).__name__}")
+    return model  # type: ignore[no-any-return]
+
+
+def load_model(
+    name: str, weights: Path | None, data: Dataset, device: torch.device, *, widths: tuple[int, ...] | None, width: int | None
+) -> Model:
+    """A model with its weights, on the device. A built-in network without weights is refused: nothing was learned.
+
+    Raises:
+        ValueError: there is no such model, or the weights are missing or not its own.
+    """
+    from torch import nn
+
+    from unmask.weights import load_weights
+
+    model = find_model(name, data, widths=widths, width=width)
+    if ":" not in name and isinstance(model, nn.Module):
+        model.eval()
+    if weights is None and ":" not in name:
+        raise ValueError(f"weights: expected a file for the built-in {name}, got none; pass --weights FILE")
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            load_weights(model, weights)
+        model.to(device)
+    elif weights is not None:
+        raise ValueError(f"weights: expected none, since {name} returned a {type(model).__name__}, not a torch module")
+    return model
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar with the time left, on standard error, gone when done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

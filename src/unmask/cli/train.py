@@ -1,0 +1,121 @@
+"""``unmask train``: train a classifier, as usual or against attacks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+
+from unmask.cli.options import (
+    EPSILON,
+    FOLDER,
+    data_options,
+    find_device,
+    find_model,
+    load_data,
+    model_options,
+    progress_bar,
+    run_options,
+)
+
+STUCK_ADVICE = "Try a lower learning rate, a warm-up of the learning rate or of epsilon, or another seed."
+OBJECTIVES = ("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "pgd", "logit-distance")
+OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam")
+
+
+@click.command()
+@model_options
+@data_options
+@click.option("--objective", type=click.Choice(OBJECTIVES), default="normal", show_default=True)
+@click.option("--epsilon", type=EPSILON, help="L-infinity bound that the objective trains against.")
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--updates", type=click.IntRange(1), help="Stop after so many gradient steps, in place of --epochs.")
+@click.option("--batch-size", type=click.IntRange(1), default=125, show_default=True)
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adam", show_default=True)
+@click.option("--lr", "learning_rate", type=float, default=0.001, show_default=True, help="Learning rate.")
+@click.option("--weight-decay", type=float, default=0.0, show_default=True)
+@click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
+@click.option("--precision", type=click.Choice(["float32", "float64", "bf16-mixed"]), default="float32", show_default=True)
+@click.option("--channels-last", is_flag=True, help="Lay images out as (N, H, W, C), which convolutions often prefer.")
+@click.option("--initialisation", type=click.Choice(["torch", "xavier"]), default="torch", show_default=True)
+@click.option("--out", type=FOLDER, required=True, help="Where to keep checkpoints, and weights.safetensors at the end.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
+@run_options
+def train(
+    model: str,
+    widths: tuple[int, ...] | None,
+    width: int | None,
+    data: str,
+    data_dir: Path | None,
+    objective: str,
+    epsilon: float | None,
+    epochs: int,
+    updates: int | None,
+    batch_size: int,
+    optimizer: str,
+    learning_rate: float,
+    weight_decay: float,
+    schedule: str,
+    precision: str,
+    channels_last: bool,
+    initialisation: str,
+    out: Path,
+    resume: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Train MODEL on the training images of a data set; print the validation accuracy at the end.
+
+    MODEL is the name of a built-in network, or PACKAGE.MODULE:FACTORY for a torch module of your own.
+    """
+    import torch
+    from torch import nn
+
+    from unmask.numerics import Batches
+    from unmask.objectives import PRESETS
+    from unmask.optim import Constant, Cosine
+    from unmask.attacks.trial import predict
+    from unmask.training import Trainer
+    from unmask.verdict import proportion
+    from unmask.weights import save_weights
+
+    if objective != "normal" and epsilon is None:
+        raise click.UsageError(f"--objective {objective} trains against an attack: give its bound with --epsilon")
+    place = find_device(device)
+    images = load_data(data, data_dir, split="train")
+    network = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"model: expected {model} to return a torch module to train, got {type(network).__name__}")
+    total = updates or epochs * math.ceil(len(images) / batch_size)
+    trainer = Trainer(
+        updates=total,
+        batch_size=batch_size,
+        objective=PRESETS[objective](epsilon or 0.0),
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        schedule=Cosine(updates=total) if schedule == "cosine" else Constant(),
+        precision=precision,  # type: ignore[arg-type]
+        channels_last=channels_last,
+        seed=seed,
+    )
+    last = None
+    with progress_bar() as bar:
+        task = bar.add_task("training", total=total)
+        epochs_done = trainer(
+            network.to(place), images, checkpoint=out, resume=resume, progress=lambda rows: bar.advance(task, rows)
+        )
+        for last in epochs_done:
+            bar.update(task, completed=last.update)
+            click.echo(f"epoch {last.number}: update {last.update}, loss {last.loss:.4f}, {last.seconds:.1f} s")
+    save_weights(network, out / "weights.safetensors")
+    click.echo(f"wrote {out / 'weights.safetensors'}")
+    if last and last.stuck:
+        click.echo(f"The training is stuck at chance: its loss is still near ln {len(images.classes)}. {STUCK_ADVICE}")
+    held_out = load_data(data, data_dir, split="validation")
+    batches = Batches(size=1000, device=place)
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    (predictions,) = batches(lambda x, y: predict(network, x), held_out.images.to(dtype), held_out.labels)
+    share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
+    click.echo(f"validation accuracy {share}")

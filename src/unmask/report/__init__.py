@@ -1,0 +1,53 @@
+"""Reports: what an audit found as text, as rows of a table, as figures and as one self-contained HTML page.
+
+Reads records only, so it works where torch is not installed; matplotlib is loaded when a page is written.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from unmask.record import AuditRecord, write_atomically
+from unmask.report.words import SUMMARY_COLUMNS, answer, as_text, summary_rows
+
+__all__ = ["SUMMARY_COLUMNS", "Report", "answer", "summary_rows"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(AuditRecord):
+    """An audit's record that can be read by people: the same fields, with a text and a page.
+
+    Example:
+        >>> from unmask.record import Proportion, Verdict
+        >>> share = Proportion(count=9, total=10, low=0.55, high=0.99)
+        >>> report = Report(
+        ...     subject="net", data="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM", clean=share,
+        ...     claimed=share, robust=share, decision=Verdict(answer="not masked", reason="No remedy helps."),
+        ...     findings=[], attacks=[],
+        ... )
+        >>> print(report.to_text())
+        net
+        Not masked: of the claimed 90.0 %, 90.0 % remain in the worst case (95 %
+        interval 55.0 to 99.0).
+        No remedy helps.
+        <BLANKLINE>
+        Accuracy on 10 images of digits, L-infinity epsilon 0.1 (95 % intervals)
+          clean       90.0 % (55.0 to 99.0)   without attack
+          claimed     90.0 % (55.0 to 99.0)   under FGSM
+          worst case  90.0 % (55.0 to 99.0)   over 0 attacks
+        <BLANKLINE>
+    """
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as one HTML page that needs nothing else, whole or not at all."""
+        from unmask.report.page import render_page
+
+        page = render_page([self], title=f"Robustness audit: {self.subject}")
+        # A file name that is not valid Unicode may have become a model's name: it must not cost the user the report.
+        write_atomically(Path(path), page.encode(errors="replace"))
+
+    def to_text(self) -> str:
+        """The report as plain text, 80 columns wide."""
+        return as_text(self)

@@ -1,0 +1,122 @@
+"""What is audited: a model made ready for attack, with a note on everything that had to be said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unmask.numerics import Batches, Model, undisturbed
+from unmask.threat import check_batch
+
+
+class LogProbabilities(nn.Module):
+    """A classifier that returns probabilities, made to return their logarithms, which serve as logits.
+
+    ``log max(p, tiny)``: softmax of it gives p back, so predictions are unchanged.
+
+    Example:
+        >>> model = LogProbabilities(lambda x: torch.tensor([[0.75, 0.25]]))
+        >>> model(torch.zeros(1, 1, 1, 1)).softmax(1)
+        tensor([[0.7500, 0.2500]])
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Log-probabilities (N, K)."""
+        probabilities = self.model(images)
+        return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A model and its images as the audit will use them.
+
+    Attributes:
+        model: takes images to logits; ``images`` and ``labels`` are on the CPU, in the model's dtype.
+        classes: how many; ``notes``: what a reader of the report must know.
+    """
+
+    model: Model
+    images: Tensor
+    labels: Tensor
+    classes: int
+    notes: Sequence[str]
+
+
+def gather(images: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    """All images and labels on the CPU, from two tensors or from any iterable of batches.
+
+    Raises:
+        ValueError: there are none, or they are not images in [0, 1] with int64 labels.
+
+    Example:
+        >>> batch = (torch.rand(2, 1, 4, 4), torch.tensor([0, 1]))
+        >>> gather([batch, batch], None)[0].shape
+        torch.Size([4, 1, 4, 4])
+    """
+    if not isinstance(images, Tensor):
+        pairs = [(x.detach().cpu(), y.cpu()) for x, y in images]
+        if not pairs:
+            raise ValueError("images: expected at least one batch, got none")
+        images, labels = (torch.cat(column) for column in zip(*pairs, strict=True))
+    elif labels is None:
+        raise ValueError("labels: expected a tensor (N,) beside the images, got none")
+    if not len(images):
+        raise ValueError("images: expected at least one, got none")
+    check_batch(images, labels)
+    return images.detach().cpu(), labels.cpu()
+
+
+def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, classes: int | None = None) -> Subject:
+    """Look at a model before it is attacked: shape and sanity of what it returns, its mode and its precision.
+
+    Probabilities are turned into logits, and said so; a model in training mode is audited in evaluation mode, and
+    said so.
+
+    Args:
+        classes: how many classes the data have; unknown by default.
+
+    Raises:
+        ValueError: the model does not return one finite logit per class.
+    """
+    notes = []
+    if isinstance(model, nn.Module):
+        if any(part.training for part in model.modules()):
+            notes.append("The model was in training mode; it was audited in evaluation mode.")
+        floating = (one.dtype for one in model.parameters() if one.is_floating_point())
+        images = images.to(next(floating, images.dtype))
+    (logits,) = batches(lambda x, y: _logits(model, x), images, labels)
+    wanted = int(labels.max()) + 1 if classes is None else classes
+    if logits.shape[1] < wanted or (classes is not None and logits.shape[1] != classes):
+        raise ValueError(f"model: expected logits (N, {wanted}) for {wanted} classes, got (N, {logits.shape[1]})")
+    if bad := int((~logits.isfinite().all(1)).sum()):
+        kind = "NaN" if logits.isnan().any() else "infinite values"
+        raise ValueError(f"model: expected finite logits, got {kind} on {bad} of {len(logits)} images")
+    if _are_probabilities(logits):
+        model = LogProbabilities(model)
+        notes.append(
+            "The model returns probabilities, not logits: their logarithms were audited in place of logits. Return "
+            "logits, since softmax in float32 loses what attacks need."
+        )
+    return Subject(model=model, images=images, labels=labels, classes=logits.shape[1], notes=notes)
+
+
+def _logits(model: Model, images: Tensor) -> Tensor:
+    with undisturbed(model), torch.no_grad():
+        logits = model(images)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"model: expected logits ({len(images)}, classes) for {len(images)} images, got {found}")
+    return logits
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    """Whether every row is a distribution; a single row of logits would be so by chance only."""
+    sums = logits.double().sum(1)
+    return bool((logits >= 0).all() and (logits <= 1).all() and ((sums - 1).abs() < 1e-3).all())

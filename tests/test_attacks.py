@@ -1,0 +1,658 @@
+"""The attacks' contracts, each held by one test over every attack, precision and network; then what sets each apart."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import FrozenInstanceError, fields, replace
+from functools import partial
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool, Trial
+from unmask.attacks.trial import predict, settings_of
+from unmask.losses import cross_entropy
+from unmask.models.masked import Quantised, ScaledLogits
+from unmask.numerics import Batches, random_signs
+
+EPSILON = 0.1
+SHAPE = (1, 6, 6)
+CLASSES = 4
+
+ATTACKS = {
+    "fgsm": FGSM(epsilon=EPSILON),
+    "rfgsm": RFGSM(epsilon=EPSILON),
+    "frsm": FRSM(epsilon=EPSILON),
+    "ifgsm": IFGSM(epsilon=EPSILON, steps=4),
+    "pgd-best": PGD(epsilon=EPSILON, steps=4),
+    "pgd-last": PGD(epsilon=EPSILON, steps=4, keep="last"),
+    "pgd-best-restarts": PGD(epsilon=EPSILON, steps=3, restarts=2),
+    "pgd-last-restarts": PGD(epsilon=EPSILON, steps=3, restarts=2, keep="last"),
+    "deepfool-l2": DeepFool(epsilon=EPSILON, steps=10),
+    "deepfool-linf": DeepFool(epsilon=EPSILON, steps=10, norm=math.inf),
+}
+
+
+def plain():
+    """A network whose log-odds are within a few nats."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 16), nn.ReLU(), nn.Linear(16, CLASSES))
+
+
+def saturated():
+    """One so sure of itself that cross entropy has no gradient left in float32."""
+    return ScaledLogits(plain(), 300.0)
+
+
+def normalised():
+    """Batch norm with running statistics, and dropout; all in training mode but for the last layer."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, CLASSES)
+    )
+    with torch.no_grad():
+        model(torch.rand(64, *SHAPE))
+    model[1].weight.requires_grad_(False)
+    model[5].eval()
+    return model
+
+
+NETWORKS = {"plain": plain, "saturated": saturated, "batch-norm": normalised}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+CASES = list(product(ATTACKS, DTYPES, NETWORKS))
+
+
+def make(network, dtype=torch.float32, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return NETWORKS[network]().to(dtype)
+
+
+def images_for(count, seed=0, shape=SHAPE):
+    """Pixels over all of [0, 1], a fifth of them at its ends."""
+    pixels = torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed))
+    return (1.25 * pixels - 0.125).clamp(0, 1)
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request):
+    """Attack, model, images and labels; all labels but the first are what the model says."""
+    attack, dtype, network = request.param
+    model = make(network, DTYPES[dtype])
+    images = images_for(12).to(DTYPES[dtype])
+    labels = predict(model, images)
+    labels[0] = (labels[0] + 1) % CLASSES
+    return ATTACKS[attack], model, images, labels
+
+
+# --- the contracts
+
+
+def test_the_result_is_an_image_in_the_ball(case):
+    attack, model, images, labels = case
+    found = attack(model, images, labels)
+    assert found.shape == images.shape
+    assert found.dtype == images.dtype
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert 0 < (found - images).abs().max() <= EPSILON + torch.finfo(images.dtype).eps
+
+
+def test_epsilon_zero_returns_the_input(case):
+    attack, model, images, labels = case
+    assert torch.equal(replace(attack, epsilon=0.0)(model, images, labels), images)
+
+
+def test_epsilon_one_leaves_only_the_range_of_pixels(case):
+    attack, model, images, labels = case
+    found = replace(attack, epsilon=1.0)(model, images, labels)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_an_example_fares_the_same_in_any_batch_and_order(case):
+    attack, model, images, labels = case
+    together = attack(model, images, labels)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(3))
+    shuffled = torch.empty_like(images)
+    shuffled[order] = attack(model, images[order], labels[order])
+    alone = torch.cat([attack(model, images[row : row + 1], labels[row : row + 1]) for row in range(len(images))])
+    rounding = 1000 * torch.finfo(images.dtype).eps
+    torch.testing.assert_close(shuffled, together, rtol=0, atol=rounding)
+    torch.testing.assert_close(alone, together, rtol=0, atol=rounding)
+
+
+def test_the_same_call_gives_the_same_result(case):
+    attack, model, images, labels = case
+    first = attack(model, images, labels)
+    torch.rand(1)  # what others draw must not matter
+    assert torch.equal(attack(model, images, labels), first)
+
+
+def test_no_images_in_no_images_out(case):
+    attack, model, images, labels = case
+    found = attack(model, images[:0], labels[:0])
+    assert found.shape == (0, *SHAPE)
+    assert found.dtype == images.dtype
+
+
+def traces(model, *tensors):
+    """All that an attack might change, as plain values."""
+    bits = [*model.state_dict().values(), *(one.grad for one in model.parameters()), *tensors, torch.get_rng_state()]
+    return {
+        "modes": [part.training for part in model.modules()],
+        "requires_grad": [one.requires_grad for one in (*model.parameters(), *tensors)],
+        "gradients": [one.grad is not None for one in (*model.parameters(), *tensors)],
+        "bits": [None if one is None else one.detach().numpy().tobytes() for one in bits],
+        "recording": torch.is_grad_enabled(),
+    }
+
+
+def in_mid_update(model):
+    """Half the parameters hold a gradient, as between a backward pass and the optimizer's step."""
+    for parameter in list(model.parameters())[::2]:
+        parameter.grad = torch.full_like(parameter, 0.5)
+    return model
+
+
+def test_it_leaves_no_trace(case):
+    attack, model, images, labels = case
+    images.requires_grad_()
+    before = traces(in_mid_update(model), images, labels)
+    found = attack(model, images, labels)
+    assert traces(model, images, labels) == before
+    assert not found.requires_grad
+
+
+class Failing(nn.Module):
+    """Raises at a given forward pass, or in the backward pass that follows a given one."""
+
+    def __init__(self, model, at, backward):
+        super().__init__()
+        self.model, self.at, self.backward, self.calls = model, at, backward, 0
+
+    def forward(self, images):
+        logits = self.model(images)
+        self.calls += images.requires_grad or not self.backward
+        if self.calls == self.at:
+            if not self.backward:
+                self.fail()
+            logits.register_hook(self.fail)
+        return logits
+
+    def fail(self, *_):
+        torch.rand(1)
+        raise ArithmeticError("on purpose")
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("at", [1, 3])
+def test_it_leaves_no_trace_when_the_model_raises(case, at, backward):
+    attack, model, images, labels = case
+    asked = 0 if isinstance(attack, FRSM) else 1 if isinstance(attack, FGSM | RFGSM) else 3
+    model = in_mid_update(Failing(model, at, backward))
+    before = traces(model, images, labels)
+    with pytest.raises(ArithmeticError, match="on purpose") if asked >= at else contextlib.nullcontext():
+        attack(model, images, labels)
+    assert traces(model, images, labels) == before
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_works_where_gradients_are_switched_off(case, mode):
+    attack, model, images, labels = case
+    expected = attack(model, images, labels)
+    with mode():
+        assert torch.equal(attack(model, images, labels), expected)
+        assert torch.equal(attack(model, images.clone(), labels.clone()), expected)  # made in this mode
+    assert torch.equal(attack(model, images, labels), expected)
+
+
+def test_a_sweep_is_the_single_calls(case):
+    attack, model, images, labels = case
+    if isinstance(attack, RFGSM):
+        attack = replace(attack, alpha=0.04)  # by default it follows epsilon, in a sweep the largest
+    options = {one.name: getattr(attack, one.name) for one in fields(attack) if one.name != "epsilon"}
+    epsilons = [0.0, 0.02, 0.1, 0.3]
+    swept = list(type(attack).sweep(model, images, labels, epsilons=epsilons, **options))
+    assert len(swept) == len(epsilons)
+    for epsilon, found in zip(epsilons, swept, strict=True):
+        assert torch.equal(found, replace(attack, epsilon=epsilon)(model, images, labels))
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_settings_are_frozen_and_given_by_name(attack):
+    with pytest.raises(FrozenInstanceError):
+        attack.epsilon = 0.2
+    with pytest.raises(TypeError, match="positional"):
+        type(attack)(0.1)
+
+
+# --- gradients that are missing or broken
+
+
+class NotANumber(nn.Module):
+    """The wrapped model's logits, with a NaN gradient in the left half of each image."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        broken = (0 * images[..., :3]).sqrt()  # 0, with slope 0 times infinity
+        return self.model(images + torch.cat([broken, torch.zeros_like(broken)], dim=-1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+@pytest.mark.parametrize(
+    "attack",
+    [
+        FGSM(epsilon=EPSILON),
+        RFGSM(epsilon=EPSILON, alpha=0.0),
+        IFGSM(epsilon=EPSILON, steps=4),
+        PGD(epsilon=EPSILON, steps=4, start="clean"),
+        PGD(epsilon=EPSILON, steps=4, start="clean", keep="last", restarts=2),
+    ],
+    ids=repr,
+)
+def test_pixels_with_a_nan_gradient_stay(attack, dtype):
+    model, images = NotANumber(make("plain", dtype)), images_for(5).to(dtype)
+    found = attack(model, images, torch.zeros(5, dtype=torch.int64))
+    assert torch.equal(found[..., :3], images[..., :3])
+    assert ((found != images)[..., 3:].flatten(1).sum(1) > 9).all()
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_a_nan_gradient_gives_no_nan_pixel(attack):
+    found = attack(NotANumber(make("plain")), images_for(5), torch.zeros(5, dtype=torch.int64))
+    assert not found.isnan().any()
+
+
+WITHOUT_GRADIENT = {
+    "detached": lambda model: lambda images: model(images.detach()),
+    "no graph at all": lambda model: lambda images: model(images.detach()).detach(),
+    "rounding": lambda model: Quantised(model, levels=8),
+    "constant": lambda model: lambda images: torch.ones(len(images), CLASSES),
+    "constant parameter": lambda model: lambda images: model[1].bias[:CLASSES].expand(len(images), -1),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_GRADIENT)
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_a_model_without_gradient_is_one_with_gradient_zero(attack, kind):
+    model, images = WITHOUT_GRADIENT[kind](make("plain")), images_for(5)
+    labels = predict(model, images)
+    found = attack(model, images, labels)
+    if isinstance(attack, FGSM | IFGSM | DeepFool):
+        assert torch.equal(found, images)
+    elif isinstance(attack, RFGSM):
+        assert torch.equal(found, FRSM(epsilon=EPSILON / 2)(model, images, labels))
+    else:
+        assert (found - images).abs().max() <= EPSILON + 1e-6
+
+
+# --- closed forms
+
+
+def two_classes(seed, shift=0.0):
+    """A linear model in float64, and the direction that raises class 1 over class 0: no weight is near 0."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(36, generator=generator, dtype=torch.float64)
+    weights = weights.sign() * (0.1 + weights.abs())
+    return lambda images: torch.stack(
+        [-0.5 * (images.flatten(1) @ weights) + shift, 0.5 * (images.flatten(1) @ weights)], dim=1
+    ), weights.view(SHAPE)
+
+
+REACHES_THE_OPTIMUM = {
+    "fgsm": FGSM(epsilon=0),
+    "fgsm, cross entropy": FGSM(epsilon=0, loss=cross_entropy),
+    "rfgsm, no offset": RFGSM(epsilon=0, alpha=0.0),
+    "ifgsm": IFGSM(epsilon=0, steps=7),
+    "pgd, best": PGD(epsilon=0, steps=5),
+    "pgd, last": PGD(epsilon=0, steps=5, keep="last"),
+    "pgd, clean": PGD(epsilon=0, steps=5, start="clean", loss=cross_entropy),
+    "pgd, restarts": PGD(epsilon=0, steps=5, restarts=3, keep="last"),
+}
+
+
+@pytest.mark.parametrize("attack", REACHES_THE_OPTIMUM.values(), ids=REACHES_THE_OPTIMUM)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), epsilon=st.floats(0, 1), label=st.integers(0, 1))
+def test_on_a_linear_model_of_two_classes_the_optimum_is_reached(attack, seed, epsilon, label):
+    model, direction = two_classes(seed)
+    images = images_for(3, seed).double()
+    best = (images + epsilon * (1 - 2 * label) * direction.sign()).clamp(0, 1)
+    found = replace(attack, epsilon=epsilon)(model, images, torch.full((3,), label))
+    torch.testing.assert_close(found, best, rtol=0, atol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), epsilon=st.floats(0, 1), alpha=st.floats(0, 1))
+def test_rfgsm_has_a_closed_form_of_its_own(seed, epsilon, alpha):
+    model, direction = two_classes(seed)
+    images = images_for(3, seed).double()
+    alpha_used = min(alpha, epsilon)
+    offset = (images + alpha_used * random_signs(images, seed=seed)).clamp(0, 1)
+    expected = (offset + (epsilon - alpha_used) * direction.sign()).clamp(0, 1)
+    found = RFGSM(epsilon=epsilon, alpha=alpha, seed=seed)(model, images, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_rfgsm_offsets_by_half_of_epsilon_unless_told():
+    model, images, labels = make("plain"), images_for(4), torch.zeros(4, dtype=torch.int64)
+    assert torch.equal(RFGSM(epsilon=0.2)(model, images, labels), RFGSM(epsilon=0.2, alpha=0.1)(model, images, labels))
+    largest = list(RFGSM.sweep(model, images, labels, epsilons=[0.1, 0.4]))
+    assert torch.equal(largest[0], RFGSM(epsilon=0.1, alpha=0.2)(model, images, labels))
+
+
+@pytest.mark.parametrize("norm", [2, math.inf])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), lead=st.floats(0.01, 1))
+def test_deepfool_comes_near_the_smallest_change(norm, seed, lead):
+    """On a linear model the nearest boundary is ``lead / |w|_q`` away, if [0, 1] is not in the way."""
+    images = 0.4 + 0.2 * images_for(1, seed).double()
+    _, direction = two_classes(seed)
+    model, _ = two_classes(seed, shift=lead + float((images * direction).sum()))
+    found = DeepFool(norm=norm)(model, images, torch.tensor([0]))
+    assert predict(model, found) == 1
+    change = (found - images).flatten()
+    distance = lead / direction.norm(p=1 if norm == math.inf else 2)
+    assert distance < change.norm(p=norm) <= 1.02 * (distance + 1.1e-4)
+
+
+def test_deepfool_returns_a_misclassified_example_as_it_is():
+    model, images = make("plain"), images_for(4)
+    labels = (predict(model, images) + 1) % CLASSES
+    assert torch.equal(DeepFool()(model, images, labels), images)
+
+
+@pytest.mark.parametrize("norm", [2, math.inf])
+def test_deepfool_without_a_bound_fools_every_example(norm):
+    model, images = make("plain"), images_for(12)
+    labels = predict(model, images)
+    assert (predict(model, DeepFool(norm=norm)(model, images, labels)) != labels).all()
+
+
+def test_frsm_adds_random_signs():
+    images = torch.full((2, *SHAPE), 0.5)
+    found = FRSM(epsilon=0.25, seed=5)(None, images, torch.zeros(2, dtype=torch.int64))
+    assert torch.equal(found, 0.5 + 0.25 * random_signs(images, seed=5))
+
+
+@pytest.mark.parametrize("name", ["rfgsm", "frsm", "pgd-best", "pgd-last"])
+def test_another_seed_draws_other_numbers(name):
+    model, images, labels = make("plain"), images_for(4), torch.zeros(4, dtype=torch.int64)
+    attack = replace(ATTACKS[name], epsilon=0.3)
+    assert not torch.equal(attack(model, images, labels), replace(attack, seed=1)(model, images, labels))
+
+
+# --- saturation
+
+
+@pytest.mark.parametrize("attack", [FGSM, IFGSM, PGD])
+def test_log_odds_reaches_the_optimum_where_cross_entropy_has_no_gradient(attack):
+    """With a lead of more than 104 nats, float32 cross entropy leaves nothing of the gradient."""
+    linear, direction = two_classes(0, shift=1.0)
+    images = 0.4 + 0.2 * images_for(3)
+    sure = ScaledLogits(lambda x: linear(x.double()).float(), 1e4)
+    labels = predict(sure, images)
+    options = {"start": "clean"} if attack is PGD else {}
+    blind = attack(epsilon=EPSILON, loss=cross_entropy, **options)(sure, images, labels)
+    assert torch.equal(blind, images)
+    best = (images + EPSILON * (1 - 2 * labels.view(-1, 1, 1, 1)) * direction.sign()).float()
+    torch.testing.assert_close(attack(epsilon=EPSILON, **options)(sure, images, labels), best)
+
+
+# --- PGD
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.integers(1, 6),
+    step_size=st.floats(0.001, 0.2),
+    start=st.sampled_from(["random", "clean"]),
+)
+def test_with_best_so_far_a_step_more_never_helps_the_model(seed, steps, step_size, start):
+    model, images = make("plain", seed=seed), images_for(12, seed)
+    labels = predict(model, images)
+    attack = PGD(epsilon=EPSILON, steps=steps, step_size=step_size, start=start, seed=seed)
+    fewer, more = attack(model, images, labels), replace(attack, steps=steps + 1)(model, images, labels)
+    assert ((predict(model, fewer) != labels) <= (predict(model, more) != labels)).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), keep=st.sampled_from(["best", "last"]))
+def test_a_restart_more_never_helps_the_model(seed, keep):
+    model, images = make("plain", seed=seed), images_for(12, seed)
+    labels = predict(model, images)
+    attack = PGD(epsilon=EPSILON, steps=2, restarts=1, keep=keep, seed=seed)
+    fewer, more = attack(model, images, labels), replace(attack, restarts=3)(model, images, labels)
+    assert ((predict(model, fewer) != labels) <= (predict(model, more) != labels)).all()
+
+
+def test_best_keeps_a_misclassified_point_over_one_of_higher_loss():
+    """Cross entropy rises towards both ends, but only in a strip near the start is the class wrong."""
+
+    def model(images):
+        x = images.flatten(1).mean(1)
+        return torch.stack([torch.where((x > 0.52) & (x < 0.58), -1.0, 1.0), x], dim=1)
+
+    images, labels = torch.full((1, *SHAPE), 0.5), torch.tensor([0])
+    attack = PGD(epsilon=0.3, steps=6, step_size=0.05, start="clean")
+    assert predict(model, attack(model, images, labels)) == 1
+    assert predict(model, replace(attack, keep="last")(model, images, labels)) == 0
+
+
+def test_the_step_is_two_and_a_half_epsilon_over_the_steps_unless_told():
+    model, images, labels = make("plain"), images_for(4), torch.zeros(4, dtype=torch.int64)
+    told = PGD(epsilon=0.2, steps=5, step_size=0.1, keep="last")
+    assert torch.equal(replace(told, step_size=None)(model, images, labels), told(model, images, labels))
+
+
+class Remembering(nn.Module):
+    """A convolution, then ``last``; remembers the strides of the images that come in."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.convolution, self.dense, self.last, self.strides = nn.Conv2d(1, 4, 3), nn.Linear(64, CLASSES), last, []
+
+    def forward(self, images):
+        self.strides.append(images.stride())
+        return self.dense(self.last(self.convolution(images)))
+
+
+def test_a_model_that_cannot_bear_the_fastest_layout_gets_the_usual_one():
+    able, unable = Remembering(lambda x: x.flatten(1)), Remembering(lambda x: x.view(len(x), -1))
+    unable.load_state_dict(able.state_dict())
+    images, labels = images_for(8), torch.zeros(8, dtype=torch.int64)
+    attack = PGD(epsilon=EPSILON, steps=3)
+    torch.testing.assert_close(attack(able, images, labels), attack(unable, images, labels))
+    assert set(able.strides) == {(36, 1, 6, 1)}
+    assert set(unable.strides[1:]) == {(36, 36, 6, 1)}
+
+
+# --- what an attack costs
+
+
+class Counted(nn.Module):
+    """Counts the passes through a model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.forwards, self.backwards = model, 0, 0
+
+    def forward(self, images):
+        logits = self.model(images)
+        self.forwards += 1
+        if logits.requires_grad:
+            logits.register_hook(self.count)
+        return logits
+
+    def count(self, _):
+        self.backwards += 1
+
+
+@pytest.mark.parametrize("attack", [FGSM, RFGSM, FRSM])
+def test_a_sweep_of_a_single_step_costs_one_gradient(attack):
+    model, images = Counted(make("plain")), images_for(4)
+    list(attack.sweep(model, images, torch.zeros(4, dtype=torch.int64), epsilons=[0.05, 0.1, 0.2, 0.3]))
+    asked = 0 if attack is FRSM else 1
+    assert (model.forwards, model.backwards) == (asked, asked)
+
+
+@pytest.mark.parametrize(
+    ("attack", "forwards", "backwards"),
+    [
+        (IFGSM(epsilon=EPSILON, steps=5), 5, 5),
+        (PGD(epsilon=EPSILON, steps=5, keep="last"), 5, 5),
+        (PGD(epsilon=EPSILON, steps=5), 6, 5),
+        (PGD(epsilon=EPSILON, steps=5, restarts=2), 12, 10),
+        (DeepFool(epsilon=EPSILON, steps=5, candidates=3, overshoot=0), 5, 15),
+    ],
+    ids=repr,
+)
+def test_passes_through_the_model(attack, forwards, backwards):
+    model, images = Counted(make("plain")), images_for(4)
+    if isinstance(attack, DeepFool):  # on a model that never gives in
+        model.model = Quantised(model.model, levels=2)
+    attack(model, images, predict(model.model, images))
+    assert (model.forwards, model.backwards) == (forwards, backwards)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("make_attack", "message"),
+    [
+        *[
+            (partial(kind, epsilon=8), r"^epsilon: .* \[0, 1\], got 8")
+            for kind in (FGSM, RFGSM, FRSM, IFGSM, PGD, DeepFool)
+        ],
+        (lambda: FGSM(epsilon=math.nan), "^epsilon: .* got nan"),
+        (lambda: RFGSM(epsilon=0.1, alpha=-0.1), r"^alpha: expected a number in \[0, 1\], got -0.1"),
+        (lambda: RFGSM(epsilon=0.1, alpha=math.nan), "^alpha: .* got nan"),
+        (lambda: IFGSM(epsilon=0.1, steps=0), "^steps and restarts: expected at least 1, got 0 and 1"),
+        (lambda: PGD(epsilon=0.1, steps=0), "^steps and restarts: expected at least 1, got 0 and 1"),
+        (lambda: PGD(epsilon=0.1, restarts=0), "^steps and restarts: expected at least 1, got 40 and 0"),
+        (lambda: PGD(epsilon=0.1, step_size=-1), "^step_size: expected a number from 0 up, got -1"),
+        (lambda: PGD(epsilon=0.1, step_size=math.nan), "^step_size: .* got nan"),
+        (lambda: PGD(epsilon=0.1, start="corner"), "^start: expected 'random' or 'clean', got 'corner'"),
+        (lambda: PGD(epsilon=0.1, keep="first"), "^keep: expected 'best' or 'last', got 'first'"),
+        (lambda: DeepFool(steps=0), "^steps, candidates, overshoot: expected at least 1, 2 and 0, got 0, 10 and 0.02"),
+        (lambda: DeepFool(candidates=1), "^steps, candidates, overshoot: .* got 50, 1 and"),
+        (lambda: DeepFool(overshoot=-1), "^steps, candidates, overshoot: .* and -1"),
+        (lambda: DeepFool(norm=1), "^norm: expected 2 or math.inf, got 1"),
+    ],
+)
+def test_impossible_settings_are_refused(make_attack, message):
+    with pytest.raises(ValueError, match=message):
+        make_attack()
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(2, 6, 6), torch.zeros(2, dtype=torch.int64), "^images: expected a floating tensor"),
+        (torch.zeros(2, *SHAPE, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), "^images: .* got torch.uint8"),
+        (torch.full((2, *SHAPE), 255.0), torch.zeros(2, dtype=torch.int64), r"^images: expected pixels in \[0, 1\]"),
+        (torch.full((2, *SHAPE), math.nan), torch.zeros(2, dtype=torch.int64), "^images: .* got nan to nan"),
+        (torch.zeros(2, *SHAPE), torch.zeros(3, dtype=torch.int64), r"^labels: expected int64 of shape \(2,\), got"),
+        (torch.zeros(2, *SHAPE), torch.zeros(2), "^labels: expected int64 .* got torch.float32"),
+    ],
+    ids=["no channels", "bytes", "grey levels", "nan", "too many labels", "float labels"],
+)
+def test_what_is_no_batch_of_images_is_refused(attack, images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        attack(make("plain"), images, labels)
+
+
+# --- Trial
+
+
+class Recording:
+    """An attack that moves all pixels by ``shift`` and remembers whom it was given."""
+
+    def __init__(self, shift):
+        self.shift, self.seen = shift, []
+
+    def __call__(self, model, images, labels):
+        self.seen.append(images.flatten(1)[:, 0].tolist())
+        return images + self.shift
+
+
+def by_brightness(images):
+    """Class 0 below a brightness of 0.5, else class 1."""
+    level = images.flatten(1).mean(1)
+    return torch.stack([0.5 - level, level - 0.5], dim=1)
+
+
+@pytest.fixture
+def brightness():
+    """Images of one grey each, all of class 0."""
+    levels = torch.tensor([0.1, 0.35, 0.25, 0.45])
+    return levels.view(-1, 1, 1, 1).expand(-1, *SHAPE).clone(), torch.zeros(4, dtype=torch.int64)
+
+
+def test_later_attacks_see_only_those_still_standing(brightness):
+    images, labels = brightness
+    attacks = [Recording(0.1), Recording(0.2), Recording(0.3)]
+    outcome = Trial(attacks=attacks)(by_brightness, images, labels)
+    assert [attack.seen for attack in attacks] == [
+        [pytest.approx([0.1, 0.35, 0.25, 0.45])],
+        [pytest.approx([0.1, 0.35, 0.25])],
+        [pytest.approx([0.1, 0.25])],
+    ]
+    assert outcome.correct.tolist() == [True, False, False, False]
+    assert outcome.predictions.tolist() == [0, 1, 1, 1]
+
+
+def test_the_worst_case_of_each_example_comes_back(brightness):
+    images, labels = brightness
+    outcome = Trial(attacks=[Recording(0.2), Recording(0.4), Recording(0.05)])(by_brightness, images, labels)
+    assert outcome.images.flatten(1)[:, 0].tolist() == pytest.approx([0.15, 0.55, 0.65, 0.65])  # the last one tried
+
+
+def test_no_further_attack_is_run_when_none_is_left(brightness):
+    images, labels = brightness
+    attacks = [Recording(0.5), Recording(0.1)]
+    assert not Trial(attacks=attacks)(by_brightness, images, labels).correct.any()
+    assert attacks[1].seen == []
+
+
+def test_a_trial_remembers_its_outcome_for_the_same_model_and_examples(brightness):
+    images, labels = brightness
+    attack = Recording(0.1)
+    trial = Trial(attacks=[attack])
+    outcome = trial(by_brightness, images, labels)
+    assert trial(by_brightness, images, labels) is outcome
+    assert len(attack.seen) == 1
+    for again in ((lambda x: -by_brightness(x), images, labels), (by_brightness, images.clone(), labels)):
+        trial(*again)
+    trial(by_brightness, images, labels + 1)
+    assert len(attack.seen) == 4
+
+
+def test_a_trial_works_in_batches(brightness):
+    images, labels = brightness
+    attack, finished = Recording(0.2), []
+    trial = Trial(attacks=[attack], batches=Batches(size=3, progress=finished.append))
+    assert trial(by_brightness, images, labels).correct.tolist() == [True, False, True, False]
+    assert [len(seen) for seen in attack.seen] == [3, 1]
+    assert finished == [3, 1]
+
+
+def test_a_trial_says_what_it_runs():
+    trial = Trial(attacks=[FGSM(epsilon=0.25), PGD(epsilon=8 / 255, steps=10)])
+    assert trial.name == "FGSM, then PGD"
+    assert trial.settings == (
+        "FGSM: epsilon 0.25, loss log odds; PGD: epsilon 0.0313725, steps 10, step size None, restarts 1, "
+        "start random, keep best, loss log odds, seed 0"
+    )
+    assert Trial(attacks=[FGSM(epsilon=0.25)], name="reference").name == "reference"
+    assert settings_of(print) == "<built-in function print>"

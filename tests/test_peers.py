@@ -1,0 +1,96 @@
+"""Agreement with foolbox and torchattacks, two independent implementations: the same images but for rounding."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from unmask.attacks import FGSM, PGD
+from unmask.gradients import input_gradient
+from unmask.losses import cross_entropy
+from unmask.models import build
+from unmask.numerics import derive_seed
+from unmask.threat import Linf
+
+EPSILON, STEPS, STEP_SIZE = 0.1, 10, 0.02
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A network that is not saturated, images over all of [0, 1], and labels of which most are wrong."""
+    model = build("lenet+", inputs=(1, 12, 12), classes=10, width=4).eval()
+    images = (1.25 * torch.rand(64, 1, 12, 12, generator=torch.Generator().manual_seed(0)) - 0.125).clamp(0, 1)
+    return model, images, torch.arange(64) % 10
+
+
+def load(name):
+    """A peer's package; what it warns of while it is imported is its own affair."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(name, reason=f"{name} is not installed")
+
+
+def foolbox_fgsm(model, images, labels):
+    foolbox = load("foolbox")
+    attack = foolbox.attacks.LinfFastGradientAttack()
+    return attack.run(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), images, labels, epsilon=EPSILON)
+
+
+def torchattacks_fgsm(model, images, labels):
+    return load("torchattacks").FGSM(model, eps=EPSILON)(images, labels)
+
+
+def foolbox_pgd(model, images, labels, start=None):
+    """``start`` goes in where foolbox would draw one."""
+    foolbox = load("foolbox")
+    attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP_SIZE, steps=STEPS, random_start=start is not None)
+    attack.get_random_start = lambda x, epsilon: type(x)(start)
+    return attack.run(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), images, labels, epsilon=EPSILON)
+
+
+def torchattacks_pgd(model, images, labels):
+    attack = load("torchattacks").PGD(model, eps=EPSILON, alpha=STEP_SIZE, steps=STEPS, random_start=False)
+    return attack(images, labels)
+
+
+def our_pgd(start):
+    return PGD(
+        epsilon=EPSILON, steps=STEPS, step_size=STEP_SIZE, start=start, keep="last", loss=cross_entropy, seed=SEED
+    )
+
+
+def share_of_equal_pixels(found, expected):
+    return ((found - expected).abs() < 1e-6).double().mean()
+
+
+@pytest.mark.parametrize("peer", [foolbox_fgsm, torchattacks_fgsm])
+def test_fgsm_agrees_wherever_the_gradient_is_no_rounding_error(problem, peer):
+    model, images, labels = problem
+    slope = input_gradient(model, images, labels, loss=cross_entropy).gradient.abs()
+    certain = slope > 1e-6 * slope.amax(dim=(1, 2, 3), keepdim=True)
+    assert certain.double().mean() > 0.9
+    found = FGSM(epsilon=EPSILON, loss=cross_entropy)(model, images, labels)
+    torch.testing.assert_close(found[certain], peer(model, images, labels)[certain], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("peer", [foolbox_pgd, torchattacks_pgd])
+def test_pgd_from_the_images_agrees(problem, peer):
+    found, expected = our_pgd("clean")(*problem), peer(*problem)
+    assert share_of_equal_pixels(found, expected) >= 0.999
+
+
+def test_pgd_from_a_random_start_agrees(problem):
+    start = Linf(epsilon=EPSILON).random_start(problem[1], seed=derive_seed(SEED, "restart", 0))
+    found, expected = our_pgd("random")(*problem), foolbox_pgd(*problem, start=start)
+    assert share_of_equal_pixels(found, expected) >= 0.999
+    assert share_of_equal_pixels(found, our_pgd("clean")(*problem)) < 0.9
+
+
+def test_log_odds_gives_the_peers_images_too(problem):
+    """The default loss has cross entropy's signs, so on a network that is not saturated it finds the same images."""
+    model, images, labels = problem
+    found = FGSM(epsilon=EPSILON)(model, images, labels)
+    assert share_of_equal_pixels(found, torchattacks_fgsm(model, images, labels)) >= 0.999
