@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from dataclasses import FrozenInstanceError, fields, replace
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 import torch
@@ -83,7 +84,7 @@ def case(request):
     attack, dtype, network = request.param
     model = make(network, DTYPES[dtype])
     images = images_for(12).to(DTYPES[dtype])
-    labels = predict(model, images)
+    labels = predict(copy.deepcopy(model), images)
     labels[0] = (labels[0] + 1) % CLASSES
     return ATTACKS[attack], model, images, labels
 
@@ -434,6 +435,20 @@ def test_a_restart_more_never_helps_the_model(seed, keep):
     assert ((predict(model, fewer) != labels) <= (predict(model, more) != labels)).all()
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_every_restart_starts_elsewhere(keep):
+    model, images, seen = make("plain"), images_for(4), []
+
+    def watched(points):
+        seen.append(points.detach().clone())
+        return model(points)
+
+    PGD(epsilon=EPSILON, steps=1, restarts=3, keep=keep)(watched, images, torch.zeros(4, dtype=torch.int64))
+    starts = seen[::2]  # after each start, a look at where the step led
+    assert len(starts) == 3
+    assert all(not torch.equal(one, other) for one, other in combinations([images, *starts], 2))
+
+
 def test_best_keeps_a_misclassified_point_over_one_of_higher_loss():
     """Cross entropy rises towards both ends, but only in a strip near the start is the class wrong."""
 
@@ -651,7 +666,7 @@ def test_a_trial_says_what_it_runs():
     trial = Trial(attacks=[FGSM(epsilon=0.25), PGD(epsilon=8 / 255, steps=10)])
     assert trial.name == "FGSM, then PGD"
     assert trial.settings == (
-        "FGSM: epsilon 0.25, loss log odds; PGD: epsilon 0.0313725, steps 10, step size None, restarts 1, "
+        "FGSM: epsilon 0.25, loss log odds; PGD: epsilon 0.0313725, steps 10, restarts 1, "
         "start random, keep best, loss log odds, seed 0"
     )
     assert Trial(attacks=[FGSM(epsilon=0.25)], name="reference").name == "reference"

@@ -24,6 +24,7 @@ LAYERS = [
     {"audit"},
     {"experiments"},
     {"cli"},
+    {"__main__"},
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 

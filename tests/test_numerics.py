@@ -166,8 +166,8 @@ class Viewing(nn.Module):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_are_laid_out_with_their_channels_together(channels):
     images = images_for(2, shape=(channels, 4, 4))
-    for given in (images, images.to(memory_format=torch.channels_last)):
-        moved = laid_out(given, torch.channels_last)
+    for before in (images, images.to(memory_format=torch.channels_last)):
+        moved = laid_out(before, torch.channels_last)
         assert moved.stride() == (16 * channels, 1, 4 * channels, channels)
         assert torch.equal(moved, images)
     assert not laid_out(images.requires_grad_(), torch.channels_last).requires_grad

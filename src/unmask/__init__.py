@@ -1,3 +1,31 @@
-"""unmask tells whether a neural network's robustness is real or only gradient masking."""
+"""unmask tells whether a neural network's robustness is real or only gradient masking.
+
+Importing it loads nothing heavy. A file imports only from lower numbers; ``tests/test_layers.py`` holds them to it.
+
+====================  =  ==========================================================================================
+record.py             0  Finding, Verdict, AuditRecord <-> JSON; files written whole or not at all; no dependencies
+numerics.py           0  random numbers that belong to an example, models left as found, batches that fit in memory
+losses.py             0  per-example cross_entropy, log_odds, margin, dlr
+data/                 0  one data set per file: digits (embedded), mnist (also fashion), cifar10, the user's own
+models/               0  mlp, lenet (LeNet+, A-D), resnet, vgg; masked: wrappers that mask on purpose
+optim.py              0  optimizers by name, the printed Adam's readings, schedules
+weights.py            1  weights in files, ours and other people's, without running anything they contain
+threat.py             1  Linf(epsilon): project, random start, step; images in [0, 1]
+gradients.py          1  the gradient of a loss in the images
+verdict.py            1  findings -> Verdict: the rule and its statistics, and nothing else
+report/               1  text, figures, one self-contained HTML page; reads records only, never loads torch
+sweeps.py             1  map a function over configurations in several processes; resumable
+checkpoint.py         2  the state of a training run, whole at any instant
+subject.py            2  a model made ready for an audit, with a note on all that had to be said about it
+attacks/              2  sign (FGSM, R-FGSM, FRSM), iterative (I-FGSM, PGD), deepfool; trial: several in batches
+objectives.py         3  objective(model, images, labels, step=...) -> loss
+exhibits.py           3  histogram, specimens and environment for a report
+training.py           4  one loop, a generator that yields after each epoch
+probes/               4  one symptom of masking per file, with the remedy that would remove it; battery: all of them
+audit.py              5  runs the battery on a model, asks for the verdict, returns the report
+experiments/          6  the demo, and one folder per paper: configurations, published numbers, claims, artefacts
+cli/                  7  one command per file; heavy imports inside the commands
+====================  =  ==========================================================================================
+"""
 
 __version__ = "0.1.0"

@@ -59,7 +59,8 @@ def audit(
         progress: called as the work goes on.
 
     Raises:
-        ValueError: the images, labels or epsilon are not as stated, or the model does not return finite logits.
+        ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, or the
+            reference attack leaves the ball or [0, 1].
 
     Example:
         >>> from unmask.data import load
@@ -139,13 +140,25 @@ def _attack(
 
     for trial, cost in battery.trials:
         batches.progress = advance(trial.name, cost)
-        trial(audited.model, audited.images, audited.labels)
+        outcome = trial(audited.model, audited.images, audited.labels)
+        if trial is battery.claimed:
+            _check_reach(outcome.images, audited.images, epsilon)
     curves = []
     for name, attack in shown.items():
         batches.progress = advance(f"{name}, over epsilon", costs[name])
         curves.append(accuracy_curve(name, attack, audited.model, images, labels, epsilons=epsilons, batches=batches))
     batches.progress = None
     return curves
+
+
+def _check_reach(found: Tensor, images: Tensor, epsilon: float) -> None:
+    """Refuse a reference attack that is allowed more than the audit: its images would count for the worst case."""
+    moved, (low, high) = float((found - images).abs().max()), found.aminmax()
+    if not (moved <= epsilon + 1e-6 and low >= 0 and high <= 1):
+        raise ValueError(
+            f"reference: expected images in [0, 1] within epsilon {epsilon:.6g}, got pixels moved by {moved:.6g} and "
+            f"in [{low:.4g}, {high:.4g}]; give the attack the epsilon of the audit"
+        )
 
 
 def _share(correct: Tensor) -> Proportion:

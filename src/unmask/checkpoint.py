@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unmask.record import write_atomically
-from unmask.weights import plain, read_tensors
+from unmask.weights import fill, plain, read_tensors
 
 FORMAT = "unmask-checkpoint/1"
 
@@ -24,8 +24,8 @@ FORMAT = "unmask-checkpoint/1"
 class Checkpoint:
     """A folder that holds the latest state of one run: ``checkpoint.json``, and the safetensors file that it names.
 
-    The weights and the optimizer's state are written first, under a new name; then the JSON is replaced in one
-    step; then the old weights go. A kill at any instant leaves the old state or the new one, whole.
+    The weights and the optimizer's state are written first, under a name of their own; then the JSON is replaced in
+    one step; then the old weights go. A kill at any instant leaves the old state or the new one, whole.
 
     Attributes:
         settings: the run's settings in words; going on with others is refused.
@@ -61,13 +61,14 @@ class Checkpoint:
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"optimizer.{row}.{name}": value for row, of in state.items() for name, value in of.items()}
         content = safetensors.torch.save(plain(tensors))
-        weights = self.folder / f"update-{update:09d}.safetensors"
+        digest = hashlib.sha256(content).hexdigest()
+        weights = self.folder / f"update-{update:09d}-{digest[:8]}.safetensors"
         write_atomically(weights, content)
         entry = {
             "format": FORMAT,
             "update": update,
             "weights": weights.name,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": digest,
             "settings": dict(self.settings),
             "torch": torch.__version__,
         }
@@ -90,13 +91,17 @@ class Checkpoint:
         tensors = read_tensors(weights)
         if hashlib.sha256(weights.read_bytes()).hexdigest() != entry["sha256"]:
             raise ValueError(f"{weights}: its SHA-256 is not the one in {self.index.name}; the checkpoint is damaged")
-        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+        fill(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}, weights)
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
                 _, row, key = name.split(".", 2)
                 state.setdefault(int(row), {})[key] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for parameter, values in optimizer.state.items():
+            for key, value in values.items():
+                if value.shape == parameter.shape:  # fused optimizers take it that both lie alike in memory
+                    values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         return int(entry["update"])
 
     def _entry(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ None reduces over the batch: a mean would divide each gradient by N, and with it
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -54,6 +55,34 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
         tensor([-1.])
     """
     return _without_true(logits, labels).amax(1) - _true(logits, labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RivalMargin:
+    """``z_(r) - z_y``, in logits: ``z_(r)`` is the r-th highest of the other classes' logits; rank 1 is ``margin``.
+
+    One FGSM step for each rank finds the exact worst case of a linear model: the attack heads for each rival in turn,
+    where cross entropy and log-odds head for a mixture of them.
+
+    Raises:
+        ValueError: the rank is below 1, or not below the number of classes.
+
+    Example:
+        >>> RivalMargin(rank=2)(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
+        tensor([-2.])
+    """
+
+    rank: int
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank: expected at least 1, got {self.rank}")
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss (N,)."""
+        if self.rank >= logits.shape[1]:
+            raise ValueError(f"rank: expected below the {logits.shape[1]} classes, got {self.rank}")
+        return _without_true(logits, labels).topk(self.rank, dim=1).values[:, -1] - _true(logits, labels)
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:

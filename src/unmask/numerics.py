@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ class Batches:
             try:
                 result = function(images[part].to(self.device), labels[part].to(self.device))
             except RuntimeError as error:
-                if not _out_of_memory(error) or self.size == 1:
+                if not out_of_memory(error) or self.size == 1:
                     raise
                 self.size //= 2
                 continue
@@ -189,13 +190,23 @@ class Batches:
         return tuple(torch.cat(column) for column in zip(*rows, strict=True))
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether it is torch's error for a full device, or its allocator's for full main memory."""
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether it is torch's error for a full device, or its allocator's for full main memory.
+
+    Example:
+        >>> out_of_memory(torch.OutOfMemoryError("CUDA out of memory")), out_of_memory(RuntimeError("size mismatch"))
+        (True, False)
+    """
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def describe(value: Any) -> str:
-    """A value in words for tables: functions by name, numbers short."""
+    """A value in words for tables: functions by name, numbers short; the same in every process.
+
+    Example:
+        >>> describe(8 / 255), describe([len, object()])
+        ('0.0313725', '[<built-in function len>, <object object>]')
+    """
     if callable(value) and hasattr(value, "__name__"):
         return str(value.__name__).replace("_", " ")
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unmask.numerics import Batches, Model, undisturbed
+from unmask.numerics import Batches, Model, out_of_memory, undisturbed
 from unmask.threat import check_batch
 
 
@@ -83,7 +83,8 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
         classes: how many classes the data have; unknown by default.
 
     Raises:
-        ValueError: the model does not return one finite logit per class.
+        ValueError: the model raises, or does not return one finite logit per class, or labels are not among its
+            classes.
     """
     notes = []
     if isinstance(model, nn.Module):
@@ -92,7 +93,10 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
         floating = (one.dtype for one in model.parameters() if one.is_floating_point())
         images = images.to(next(floating, images.dtype))
     (logits,) = batches(lambda x, y: _logits(model, x), images, labels)
-    wanted = int(labels.max()) + 1 if classes is None else classes
+    lowest, highest = (int(bound) for bound in labels.aminmax())
+    wanted = highest + 1 if classes is None else classes
+    if lowest < 0 or highest >= wanted:
+        raise ValueError(f"labels: expected classes from 0 to {wanted - 1}, got {lowest} to {highest}")
     if logits.shape[1] < wanted or (classes is not None and logits.shape[1] != classes):
         raise ValueError(f"model: expected logits (N, {wanted}) for {wanted} classes, got (N, {logits.shape[1]})")
     if bad := int((~logits.isfinite().all(1)).sum()):
@@ -108,8 +112,13 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
 
 
 def _logits(model: Model, images: Tensor) -> Tensor:
-    with undisturbed(model), torch.no_grad():
-        logits = model(images)
+    try:
+        with undisturbed(model), torch.no_grad():
+            logits = model(images)
+    except Exception as error:  # a user's model may raise anything
+        if isinstance(error, RuntimeError) and out_of_memory(error):
+            raise
+        raise ValueError(f"model: raised {type(error).__name__} on images {tuple(images.shape)}: {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"model: expected logits ({len(images)}, classes) for {len(images)} images, got {found}")

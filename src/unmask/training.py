@@ -13,17 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from unmask.attacks.trial import predict
 from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
-from unmask.numerics import derive_seed, describe
+from unmask.numerics import derive_seed, describe, laid_out
 from unmask.objectives import Normal, Objective
 from unmask.optim import Constant, Schedule, make_optimizer
+from unmask.verdict import proportion
 
 CHECK_EVERY = 100
 """After so many updates the losses are looked at: reading one waits for a GPU."""
 
 STUCK_WITHIN = 0.02
-"""A run counts as stuck at chance when an epoch's mean loss is within this share of ln(classes), or above it."""
+STUCK_IMAGES = 500
+"""A run counts as stuck at chance when an epoch's mean loss is within this share of ln(classes), or above it, and on so
+many training images the model is no better than one that always names the commonest class. The loss alone does not
+tell: that of adversarial training may well begin above ln(classes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +38,8 @@ class Epoch:
     Attributes:
         number: counted from 1; ``update``: updates done so far.
         loss: the objective's mean over the pass, in nats.
-        stuck: the loss is still what guessing gives; a lower learning rate, a warm-up of the learning rate or of
-            epsilon, or another seed may free it.
+        stuck: loss and accuracy are still what guessing gives; a lower learning rate, a warm-up of the learning rate
+            or of epsilon, or another seed may free it.
         seconds: what the pass took.
     """
 
@@ -46,15 +51,16 @@ class Epoch:
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer finite. ``update`` counts from 1; ``checkpoint`` is the last good one, if any was kept."""
+    """The loss or a weight is no longer finite: what, and at which update, counted from 1.
 
-    def __init__(self, update: int, loss: float, checkpoint: Path | None) -> None:
+    ``checkpoint`` is the last good one, if any was kept.
+    """
+
+    def __init__(self, what: str, update: int, checkpoint: Path | None) -> None:
         self.update = update
         self.checkpoint = checkpoint
         kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint was kept"
-        super().__init__(
-            f"loss: expected a finite number, got {loss} at update {update}; {kept}; try a lower learning rate"
-        )
+        super().__init__(f"{what} at update {update}; {kept}; try a lower learning rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +68,7 @@ class Trainer:
     """Settings of a training run; called, it trains a model in place and yields after each epoch.
 
     On a CPU in float32 a run that was stopped and resumed ends with the same weights, bit for bit, as one that ran
-    through: each epoch's order, dropout and attack noise follow from the seed and the epoch's or update's number.
+    through: order, dropout and attack noise follow from the seed and the number of the epoch or update.
 
     Attributes:
         updates: how many gradient steps in all; the last epoch may be cut short.
@@ -121,7 +127,7 @@ class Trainer:
             progress: called with 1 after each update.
 
         Raises:
-            DivergedError: the loss became NaN or infinite.
+            DivergedError: the loss or a weight became NaN or infinite.
             ValueError: the checkpoint is damaged, or of a run with other settings.
         """
         model.to(dtype=torch.float64 if self.precision == "float64" else torch.float32)
@@ -137,9 +143,7 @@ class Trainer:
             started = time.perf_counter()
             until = min(self.updates, (done // per_epoch + 1) * per_epoch)
             losses = self._pass(model, data, optimizer, range(done, until), progress)
-            if not losses.isfinite().all():
-                first = int((~losses.isfinite()).nonzero()[0])
-                raise DivergedError(done + first + 1, float(losses[first]), keeper.latest() if keeper else None)
+            _check_finite(model, losses, done, keeper.latest() if keeper else None)
             done = until
             if keeper:
                 keeper.save(model, optimizer, done)
@@ -147,7 +151,7 @@ class Trainer:
                 number=math.ceil(done / per_epoch),
                 update=done,
                 loss=float(losses.mean()),
-                stuck=float(losses.mean()) > (1 - STUCK_WITHIN) * math.log(len(data.classes)),
+                stuck=self._is_stuck(model, data, float(losses.mean())),
                 seconds=time.perf_counter() - started,
             )
 
@@ -169,8 +173,8 @@ class Trainer:
         losses = torch.zeros(len(updates), dtype=torch.float64, device=device)
         model.train()
         with torch.random.fork_rng():
-            torch.manual_seed(derive_seed(self.seed, "model", epoch))
             for done, update in enumerate(updates):
+                torch.manual_seed(derive_seed(self.seed, "model", update))
                 rows = order[(first + done) * self.batch_size : (first + done + 1) * self.batch_size]
                 losses[done] = self._update(model, *self._batch(data, rows, device), optimizer, update)
                 if progress:
@@ -192,11 +196,31 @@ class Trainer:
 
     def _batch(self, data: Dataset, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         """The images and labels in these rows, as the model wants them."""
-        images = data.images[rows].to(device, torch.float64 if self.precision == "float64" else torch.float32)
+        images = data.images.index_select(0, rows)  # faster than images[rows]
+        images = images.to(device, torch.float64 if self.precision == "float64" else torch.float32)
         if self.channels_last:
-            images = images.to(memory_format=torch.channels_last)
+            images = laid_out(images, torch.channels_last)
         return images, data.labels[rows].to(device)
+
+    def _is_stuck(self, model: nn.Module, data: Dataset, loss: float) -> bool:
+        """Whether the loss, and with it the accuracy on some training images, is still what guessing gives."""
+        if loss <= (1 - STUCK_WITHIN) * math.log(len(data.classes)):
+            return False
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "stuck"))
+        rows = torch.randperm(len(data), generator=generator)[:STUCK_IMAGES]
+        images, labels = self._batch(data, rows, next(model.parameters()).device)
+        right = int((predict(model, images) == labels).sum())
+        return proportion(right, len(rows)).low * len(rows) <= int(data.labels[rows].bincount().max())
 
     def settings(self) -> dict[str, str]:
         """What must agree for a run to be the same run: every field but the number of updates, in words."""
         return {one.name: describe(getattr(self, one.name)) for one in fields(self) if one.name != "updates"}
+
+
+def _check_finite(model: nn.Module, losses: Tensor, done: int, checkpoint: Path | None) -> None:
+    """Raise if a loss or a weight is not finite: the last update of a pass can break the weights unseen."""
+    if not losses.isfinite().all():
+        first = int((~losses.isfinite()).nonzero()[0])
+        raise DivergedError(f"loss: expected a finite number, got {float(losses[first])}", done + first + 1, checkpoint)
+    if not all(one.isfinite().all() for one in model.parameters()):
+        raise DivergedError("weights: expected finite numbers, got NaN or infinity", done + len(losses), checkpoint)

@@ -26,8 +26,9 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, detached and contiguous, as safetensors wants them."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """The tensors on the CPU, detached and contiguous, each in memory of its own, as safetensors wants them."""
+    layout = torch.contiguous_format
+    return {name: tensor.detach().to("cpu", copy=True, memory_format=layout) for name, tensor in tensors.items()}
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -39,7 +40,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ValueError: the file is missing or unreadable, or its tensors are not the model's; the message names the
             first tensor that is missing, left over or of another shape.
     """
-    found = read_tensors(path)
+    fill(model, read_tensors(path), path)
+
+
+def fill(model: nn.Module, found: dict[str, Tensor], path: Path) -> None:
+    """Load tensors that came from ``path``, if they are the model's own.
+
+    Raises:
+        ValueError: they are not; the message names the first that is missing, left over or of another shape.
+    """
     wanted = model.state_dict()
     for name, tensor in wanted.items():
         if name not in found:
@@ -71,9 +80,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return dict(safetensors.torch.load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]
         raise ValueError(
-            f"{path}: expected weights as safetensors, or as .pt holding nothing but tensors; {reason}"
+            f"{path}: expected weights as safetensors, or as .pt holding nothing but tensors, got {reason}"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

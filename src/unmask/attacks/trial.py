@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import groupby
+from types import FunctionType
 from typing import NamedTuple
 
 import torch
@@ -81,8 +83,15 @@ class Trial:
 
     @property
     def settings(self) -> str:
-        """The attacks' settings in words."""
-        return "; ".join(f"{type(attack).__name__}: {settings_of(attack)}" for attack in self.attacks)
+        """The attacks' settings in words; of several of one kind, their number and what they have in common."""
+        listed = []
+        for kind, run in groupby(self.attacks, key=type):
+            each = [settings_of(attack) for attack in run]
+            shared = [f"{name} {value}" for name, value in each[0].items() if all(one[name] == value for one in each)]
+            name = getattr(self.attacks[0], "__name__", "") if kind is FunctionType else kind.__name__
+            times = f"{len(each)} times " if len(each) > 1 else ""
+            listed.append(times + name + (": " if shared else "") + ", ".join(shared))
+        return "; ".join(listed)
 
 
 def predict(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
@@ -96,14 +105,15 @@ def predict(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
         return model(images).argmax(1)
 
 
-def settings_of(attack: Attack) -> str:
-    """An attack's settings in words, as far as it is a dataclass; else its repr.
+def settings_of(attack: Attack) -> dict[str, str]:
+    """An attack's settings in words, by name, as far as it is a dataclass.
 
     Example:
         >>> from unmask.attacks import FGSM
         >>> settings_of(FGSM(epsilon=0.25))
-        'epsilon 0.25, loss log odds'
+        {'epsilon': '0.25', 'loss': 'log odds'}
     """
     if not is_dataclass(attack):
-        return repr(attack)
-    return ", ".join(f"{one.name.replace('_', ' ')} {describe(getattr(attack, one.name))}" for one in fields(attack))
+        return {}
+    given = {one.name.replace("_", " "): getattr(attack, one.name) for one in fields(attack)}
+    return {name: describe(value) for name, value in given.items() if value is not None}

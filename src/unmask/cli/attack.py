@@ -34,9 +34,15 @@ LOSSES = ("log-odds", "cross-entropy", "margin", "dlr")
 @click.option("--loss", type=click.Choice(LOSSES), default="log-odds", show_default=True, help="What gradients climb.")
 @click.option("--steps", type=click.IntRange(1), default=40, show_default=True, help="For ifgsm, pgd and deepfool.")
 @click.option("--restarts", type=click.IntRange(1), default=1, show_default=True, help="For pgd.")
-@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed.")
-@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Halved when memory runs out.")
-@click.option("--save", type=FILE, help="Write the adversarial images of the last epsilon as .npz (images, labels).")
+@click.option(
+    "--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Halved when memory runs out."
+)
+@click.option(
+    "--save", type=FILE, help="Write the adversarial images of the last epsilon as .npz (images, labels, classes)."
+)
 @run_options
 def attack(
     model: str,
@@ -63,31 +69,46 @@ def attack(
     import numpy as np
 
     from unmask import losses
-    from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool, Trial
+    from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, Attack, DeepFool, Trial
     from unmask.numerics import Batches
+    from unmask.subject import examine
     from unmask.verdict import proportion
 
     images = load_data(data, data_dir, samples=samples, seed=seed)
     place = find_device(device)
     classifier = load_model(model, weights, images, place, widths=widths, width=width)
+    batches = Batches(size=batch_size, device=place)
+    subject = examine(classifier, images.images, images.labels, batches=batches, classes=len(images.classes))
+    for note in subject.notes:
+        click.echo(note.replace("audited", "attacked"))
     climb = getattr(losses, loss.replace("-", "_"))
-    make = {
-        "fgsm": lambda bound: FGSM(epsilon=bound, loss=climb),
-        "rfgsm": lambda bound: RFGSM(epsilon=bound, loss=climb, seed=seed),
-        "frsm": lambda bound: FRSM(epsilon=bound, seed=seed),
-        "ifgsm": lambda bound: IFGSM(epsilon=bound, steps=steps, loss=climb),
-        "pgd": lambda bound: PGD(epsilon=bound, steps=steps, restarts=restarts, loss=climb, seed=seed),
-        "deepfool": lambda bound: DeepFool(epsilon=bound, steps=steps),
-    }[name]
+
+    def make(bound: float) -> Attack:
+        match name:
+            case "fgsm":
+                return FGSM(epsilon=bound, loss=climb)
+            case "rfgsm":
+                return RFGSM(epsilon=bound, loss=climb, seed=seed)
+            case "frsm":
+                return FRSM(epsilon=bound, seed=seed)
+            case "ifgsm":
+                return IFGSM(epsilon=bound, steps=steps, loss=climb)
+            case "deepfool":
+                return DeepFool(epsilon=bound, steps=steps)
+            case _:
+                return PGD(epsilon=bound, steps=steps, restarts=restarts, loss=climb, seed=seed)
+
     with progress_bar() as bar:
         task = bar.add_task(name, total=len(epsilon) * len(images))
+        batches.progress = lambda rows: bar.advance(task, rows)
         for bound in epsilon:
-            batches = Batches(size=batch_size, device=place, progress=lambda rows: bar.advance(task, rows))
-            outcome = Trial(attacks=[make(bound)], batches=batches)(classifier, images.images, images.labels)
+            outcome = Trial(attacks=[make(bound)], batches=batches)(subject.model, subject.images, subject.labels)
             share = proportion(int(outcome.correct.sum()), len(images))
             click.echo(f"epsilon {bound:.4g}: accuracy {share}")
     if save:
         content = io.BytesIO()
-        np.savez(content, images=outcome.images.numpy(), labels=images.labels.numpy())
+        np.savez(
+            content, images=outcome.images.numpy(), labels=subject.labels.numpy(), classes=np.array(images.classes)
+        )
         write_atomically(save, content.getvalue())
         click.echo(f"wrote {save}")

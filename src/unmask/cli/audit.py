@@ -26,7 +26,9 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds")
 @model_options
 @click.option("--weights", type=FILE, help="Safetensors, or .pt holding nothing but tensors.")
 @data_options
-@click.option("--epsilon", type=EPSILON, required=True, help="L-infinity bound for images in [0, 1], e.g. 0.3 or 8/255.")
+@click.option(
+    "--epsilon", type=EPSILON, required=True, help="L-infinity bound for images in [0, 1], e.g. 0.3 or 8/255."
+)
 @click.option(
     "--reference",
     type=click.Choice(REFERENCES),
@@ -34,8 +36,12 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds")
     show_default=True,
     help="The attack whose claim is audited; with cross entropy unless it says log-odds.",
 )
-@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed.")
-@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Halved when memory runs out.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Halved when memory runs out."
+)
 @click.option("--out", type=FOLDER, help="Where to write report.html and report.json.")
 @click.option("--fail-on", type=click.Choice(["masked"]), help="Exit with 1 if that is the verdict.")
 @run_options
@@ -59,8 +65,8 @@ def audit(
 ) -> None:
     """Tell whether MODEL's robustness is real or gradient masking.
 
-    MODEL is PACKAGE.MODULE:FACTORY, a function that returns a classifier for images in [0, 1], or the name of a built-in
-    network such as mlp, lenet+ or resnet-18.
+    MODEL is PACKAGE.MODULE:FACTORY, a function that returns a classifier for images in [0, 1], or the name of a
+    built-in network such as mlp, lenet+ or resnet-18.
     """
     from unmask.attacks import FGSM, PGD
     from unmask.audit import audit as run
@@ -70,7 +76,9 @@ def audit(
     place = find_device(device)
     classifier = load_model(model, weights, images, place, widths=widths, width=width)
     loss = log_odds if reference.endswith("log-odds") else cross_entropy
-    attack = PGD(epsilon=epsilon, loss=loss, seed=seed) if reference.startswith("pgd") else FGSM(epsilon=epsilon, loss=loss)
+    attack = (
+        PGD(epsilon=epsilon, loss=loss, seed=seed) if reference.startswith("pgd") else FGSM(epsilon=epsilon, loss=loss)
+    )
     with progress_bar() as bar:
         task = bar.add_task("audit", total=1.0)
         report = run(

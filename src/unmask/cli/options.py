@@ -14,7 +14,6 @@ import click
 if TYPE_CHECKING:
     import torch
     from rich.progress import Progress
-    from torch import nn
 
     from unmask.data import Dataset
     from unmask.numerics import Model
@@ -70,7 +69,9 @@ model_options = together(
 )
 
 data_options = together(
-    click.option("--data", required=True, help="digits, mnist, fashion-mnist, cifar10, an .npz file or an image folder."),
+    click.option(
+        "--data", required=True, help="digits, mnist, fashion-mnist, cifar10, an .npz file or an image folder."
+    ),
     click.option("--data-dir", type=FOLDER, help="Where the data sets lie; else $UNMASK_DATA, the cache, a download."),
 )
 
@@ -80,7 +81,9 @@ run_options = together(
 )
 
 
-def load_data(name: str, data_dir: Path | None, *, split: str | None = None, samples: int | None = None, seed: int = 0) -> Dataset:
+def load_data(
+    name: str, data_dir: Path | None, *, split: str | None = None, samples: int | None = None, seed: int = 0
+) -> Dataset:
     """The images to use: by default the test images of a built-in set, all of the user's own."""
     from unmask.data import NAMES, load
 
@@ -98,9 +101,11 @@ def find_device(name: str) -> torch.device:
 
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device: expected one that torch can use here, such as cpu, got {name!r}: {_first_line(error)}") from error
+        raise ValueError(
+            f"device: expected one that torch can use here, such as cpu, got {name!r}: {_first_line(error)}"
+        ) from error
     return device
 
 
@@ -116,9 +121,7 @@ def find_model(
         from unmask.models import BUILT_IN, build
 
         if name not in BUILT_IN:
-            raise ValueError(
-                f"model: expected PACKAGE.MODULE:FACTORY or one of {', '.join(BUILT_IN)}, got {name!r}"
-            )
+            raise ValueError(f"model: expected PACKAGE.MODULE:FACTORY or one of {', '.join(BUILT_IN)}, got {name!r}")
         shape: tuple[int, int, int] = tuple(data.images.shape[1:])  # type: ignore[assignment]
         return build(name, inputs=shape, classes=len(data.classes), widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
     module_name, _, factory_name = name.partition(":")
@@ -139,7 +142,13 @@ def find_model(
 
 
 def load_model(
-    name: str, weights: Path | None, data: Dataset, device: torch.device, *, widths: tuple[int, ...] | None, width: int | None
+    name: str,
+    weights: Path | None,
+    data: Dataset,
+    device: torch.device,
+    *,
+    widths: tuple[int, ...] | None,
+    width: int | None,
 ) -> Model:
     """A model with its weights, on the device. A built-in network without weights is refused: nothing was learned.
 
@@ -176,4 +185,5 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What an error says first; torch's go on for pages."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]

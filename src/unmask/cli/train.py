@@ -21,7 +21,7 @@ from unmask.cli.options import (
 
 STUCK_ADVICE = "Try a lower learning rate, a warm-up of the learning rate or of epsilon, or another seed."
 OBJECTIVES = ("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "pgd", "logit-distance")
-OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam")
+OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corrected", "adam-literal")
 
 
 @click.command()
@@ -36,10 +36,14 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam")
 @click.option("--lr", "learning_rate", type=float, default=0.001, show_default=True, help="Learning rate.")
 @click.option("--weight-decay", type=float, default=0.0, show_default=True)
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
-@click.option("--precision", type=click.Choice(["float32", "float64", "bf16-mixed"]), default="float32", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["float32", "float64", "bf16-mixed"]), default="float32", show_default=True
+)
 @click.option("--channels-last", is_flag=True, help="Lay images out as (N, H, W, C), which convolutions often prefer.")
 @click.option("--initialisation", type=click.Choice(["torch", "xavier"]), default="torch", show_default=True)
-@click.option("--out", type=FOLDER, required=True, help="Where to keep checkpoints, and weights.safetensors at the end.")
+@click.option(
+    "--out", type=FOLDER, required=True, help="Where to keep checkpoints, and weights.safetensors at the end."
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
 @run_options
 def train(
@@ -72,11 +76,12 @@ def train(
     import torch
     from torch import nn
 
+    from unmask.attacks.trial import predict
     from unmask.numerics import Batches
     from unmask.objectives import PRESETS
     from unmask.optim import Constant, Cosine
-    from unmask.attacks.trial import predict
-    from unmask.training import Trainer
+    from unmask.subject import examine
+    from unmask.training import DivergedError, Trainer
     from unmask.verdict import proportion
     from unmask.weights import save_weights
 
@@ -87,6 +92,12 @@ def train(
     network = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
     if not isinstance(network, nn.Module):
         raise ValueError(f"model: expected {model} to return a torch module to train, got {type(network).__name__}")
+    batches = Batches(size=1000, device=place)
+    tried = examine(
+        network.to(place).eval(), images.images[:2], images.labels[:2], batches=batches, classes=len(images.classes)
+    )
+    for note in tried.notes:
+        click.echo(note)
     total = updates or epochs * math.ceil(len(images) / batch_size)
     trainer = Trainer(
         updates=total,
@@ -104,17 +115,19 @@ def train(
     with progress_bar() as bar:
         task = bar.add_task("training", total=total)
         epochs_done = trainer(
-            network.to(place), images, checkpoint=out, resume=resume, progress=lambda rows: bar.advance(task, rows)
+            network, images, checkpoint=out, resume=resume, progress=lambda rows: bar.advance(task, rows)
         )
-        for last in epochs_done:
-            bar.update(task, completed=last.update)
-            click.echo(f"epoch {last.number}: update {last.update}, loss {last.loss:.4f}, {last.seconds:.1f} s")
+        try:
+            for last in epochs_done:
+                bar.update(task, completed=last.update)
+                click.echo(f"epoch {last.number}: update {last.update}, loss {last.loss:.4f}, {last.seconds:.1f} s")
+        except DivergedError as error:
+            raise click.ClickException(str(error)) from error
     save_weights(network, out / "weights.safetensors")
     click.echo(f"wrote {out / 'weights.safetensors'}")
     if last and last.stuck:
         click.echo(f"The training is stuck at chance: its loss is still near ln {len(images.classes)}. {STUCK_ADVICE}")
     held_out = load_data(data, data_dir, split="validation")
-    batches = Batches(size=1000, device=place)
     dtype = torch.float64 if precision == "float64" else torch.float32
     (predictions,) = batches(lambda x, y: predict(network, x), held_out.images.to(dtype), held_out.labels)
     share = proportion(int((predictions == held_out.labels).sum()), len(held_out))

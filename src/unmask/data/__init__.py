@@ -21,6 +21,7 @@ from unmask.data.dataset import DataError, Dataset, Split, check_split
 __all__ = ["NAMES", "DataError", "Dataset", "Split", "load"]
 
 NAMES = ("digits", *mnist.SOURCES, "cifar10")
+"""The built-in data sets."""
 
 
 def load(

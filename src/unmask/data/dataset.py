@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 Split = Literal["train", "validation", "train+validation", "test", "all"]
+"""The part of a data set that is wanted."""
 
 
 class DataError(ValueError):

@@ -1,8 +1,8 @@
 """Probes: one symptom of masking each, with the intervention that would remove it.
 
-Called as ``probe(model, images, labels) -> Finding``. A probe holds two trials: the *remedy*, and the *control*, which is
-the unrepaired attack with the same budget of gradients. Trials remember their outcome, so probes that share one share
-its cost.
+Called as ``probe(model, images, labels) -> Finding``. A probe holds two trials: the *remedy*, and the *control*, which
+is the unrepaired attack with the same budget of gradients. Trials remember their outcome, so probes that share one
+share its cost.
 """
 
 from unmask.probes.battery import Battery

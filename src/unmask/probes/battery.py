@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from unmask.attacks import FGSM, FRSM, PGD, RFGSM, Attack, Trial
-from unmask.losses import cross_entropy, log_odds
+from unmask.losses import RivalMargin, cross_entropy, log_odds
 from unmask.numerics import Batches, Model, derive_seed
 from unmask.probes.noise import Noise
 from unmask.probes.saturation import Saturation
@@ -24,6 +24,9 @@ STEPS = 40
 
 DRAWS = 10
 """Random sign draws per image, and gradients of their control."""
+
+RIVALS = 9
+"""So many of the other classes are headed for, highest logits first."""
 
 OFFSET = 0.1
 """The control's single steps start this share of epsilon away from the image: in effect the same step again."""
@@ -64,6 +67,9 @@ class Battery:
         few = self._trial(f"one step from {DRAWS} starts", DRAWS, step, *again[: DRAWS - 1])
         singles = self._trial(f"one step from {STEPS} starts", STEPS, step, *again[: STEPS - 1])
         many = self._trial(f"{STEPS} steps", STEPS, step, path)
+        rivals = range(1, min(RIVALS, classes - 1) + 1)
+        aimed = [FGSM(epsilon=epsilon, loss=RivalMargin(rank=rank)) for rank in rivals]
+        self._trial("one step towards each rival", len(aimed), *aimed)
         noise = self._trial(f"random signs, {DRAWS} draws", DRAWS / 2, *draws)
         self.probes: list[Callable[[Model, Tensor, Tensor], Finding]] = [
             Saturation(control=as_given, remedy=repaired, batches=batches),

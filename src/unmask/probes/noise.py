@@ -23,7 +23,11 @@ class Noise:
         >>> from unmask.attacks import FGSM, FRSM
         >>> from unmask.models.masked import RandomSignBackward
         >>> model = RandomSignBackward(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Identity()), seed=0)
-        >>> probe = Noise(control=Trial(attacks=[FGSM(epsilon=0.2)]), remedy=Trial(attacks=[FRSM(epsilon=0.2)]))
+        >>> probe = Noise(
+        ...     control=Trial(attacks=[FGSM(epsilon=0.2)]),
+        ...     remedy=Trial(attacks=[FRSM(epsilon=0.2)]),
+        ...     clean=Trial(attacks=[lambda model, images, labels: images]),
+        ... )
         >>> images = torch.tensor([0.6, 0.4]).repeat(64, 1).view(64, 1, 1, 2)
         >>> probe(model, images, torch.zeros(64, dtype=torch.int64)).name
         'gradients no better than noise'

@@ -18,15 +18,14 @@ from unmask.record import Finding
 class Saturation:
     """Symptom: ``p_y`` rounds to 1 on more than ``threshold`` of the images. Remedy: the log-odds loss, same attack.
 
-    Evidence per example: ``log odds`` for the true class; ``saturated``, whether ``p_y`` is exactly 1; ``zero gradient``, of
-    cross entropy; ``fidelity``, the share of pixels where cross entropy's gradient has the sign of log-odds', over those
-    where the latter is not 0 (1 where it is 0 throughout).
+    Evidence per example: ``log odds`` for the true class; ``saturated``, whether ``p_y`` is exactly 1; ``zero
+    gradient``, of cross entropy; ``fidelity``, the share of pixels where cross entropy's gradient has the sign of log-odds', over
+    those where the latter is not 0 (1 where it is 0 throughout).
 
     Example:
         >>> from unmask.attacks import FGSM
-        >>> probe = Saturation(
-        ...     control=Trial(attacks=[FGSM(epsilon=0.2, loss=cross_entropy)]), remedy=Trial(attacks=[FGSM(epsilon=0.2)])
-        ... )
+        >>> blunt, exact = FGSM(epsilon=0.2, loss=cross_entropy), FGSM(epsilon=0.2)
+        >>> probe = Saturation(control=Trial(attacks=[blunt]), remedy=Trial(attacks=[exact]))
         >>> sure = lambda x: 100 * x.flatten(1)
         >>> probe(sure, torch.tensor([0.65, 0.35]).view(1, 1, 1, 2), torch.tensor([0])).fired
         True
@@ -48,7 +47,7 @@ class Saturation:
             threshold=self.threshold,
             fired=value > self.threshold,
             symptom=f"On {100 * value:.1f} % of the images the true class's probability rounds to 1, so that cross "
-            f"entropy's gradient leaves it out; on {100 * zero.double().mean():.1f} % that gradient is zero throughout. "
+            f"entropy's gradient leaves it out; on {100 * zero.double().mean():.1f} % that gradient is all zero. "
             f"Its signs are right in {100 * fidelity.double().mean():.1f} % of the pixels (median log-odds "
             f"{lead.double().median():.1f}).",
             intervention="the same attack with the log-odds loss, which does not saturate",

@@ -23,8 +23,8 @@ class Smoothness:
     Measured on the images that withstand the one step: ``1 - (L(x_one) - L(x)) / (L(x_many) - L(x))``, cut to [0, 1],
     with L the log-odds loss. Where the loss is near linear within the ball, as a single step assumes, it is near 0.
     Training with single steps that masks bends the loss until a step along the gradient leads nowhere (Vivek et al.
-    2019, figure 1, show the same as a gap in loss). Remedy: many small steps. Evidence per example: ``missed``, -1 where
-    the one step succeeded.
+    2019, figure 1, show the same as a gap in loss). Remedy: many small steps. Evidence per example: ``missed``, -1
+    where the one step succeeded.
 
     Attributes:
         one: the trial of one step; ``remedy`` must begin with the same step and go on with many.
@@ -42,7 +42,7 @@ class Smoothness:
     one: Trial
     control: Trial
     remedy: Trial
-    threshold: float = 0.3
+    threshold: float = 0.25
     batches: Batches = field(default_factory=Batches)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
@@ -53,7 +53,8 @@ class Smoothness:
             for points in (images, one.images, many.images)
         )
         share = (after_one - clean) / (after_many - clean).clamp_min(torch.finfo(torch.float32).tiny)
-        missed = torch.where(one.correct, 1 - share.clamp(0, 1), -1.0)
+        share = share.nan_to_num(1.0).clamp(0, 1)  # NaN: the model returned no number to compare
+        missed = torch.where(one.correct, 1 - share, -1.0)
         standing = int(one.correct.sum())
         value = missed[one.correct].median().item() if standing >= FEWEST else 0.0
         return Finding(
@@ -62,8 +63,8 @@ class Smoothness:
             value=value,
             threshold=self.threshold,
             fired=value > self.threshold,
-            symptom=f"On the {standing} images that withstand one step, that step misses {100 * value:.0f} % of the rise in "
-            "the loss that many steps find (median)."
+            symptom=f"On the {standing} images that withstand one step, that step misses {100 * value:.0f} % of the "
+            "rise in the loss that many steps find (median)."
             if standing >= FEWEST
             else f"One step leaves {standing} images standing, too few to ask what it misses on them.",
             intervention=f"many small steps ({self.remedy.name})",

@@ -52,8 +52,8 @@ class Sweep:
             value=value,
             threshold=self.threshold,
             fired=value > self.threshold,
-            symptom=f"At epsilon 1, where any image may become any other, the reference attack leaves {100 * value:.1f} % "
-            "correct.",
+            symptom="At epsilon 1, where any image may become any other, the reference attack leaves "
+            f"{100 * value:.1f} % correct.",
             intervention="each image replaced by one of another class",
             control=f"the reference attack at epsilon 1 ({self.control.name})",
             before=before.tolist(),

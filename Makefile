@@ -1,0 +1,37 @@
+# Two commands: `make demo` shows what unmask does, `make test` runs the gate. Both need python3 (3.11 or later) and a
+# package index, and keep everything in .venv; `make bench` measures against other libraries.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test bench clean
+
+demo: .venv/run
+	$(BIN)/unmask demo --out unmask-demo
+
+test: .venv/test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: .venv/test
+	$(BIN)/python -m benchmarks
+
+.venv/python:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/run: .venv/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+# torchattacks asks for torchvision, which it can do without: it is installed without its dependencies.
+.venv/test: .venv/run
+	$(PIP) --editable '.[dev,peers]'
+	$(PIP) --no-deps torchattacks
+	touch $@
+
+clean:
+	rm -rf .venv unmask-demo

@@ -1,0 +1,197 @@
+"""What a paper shows and what ours came to: quantities with intervals over seeds, series, and claims with verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from scipy import stats
+
+from unmask.sweeps import identify
+
+Verdict = Literal["reproduced", "partly", "not reproduced", "not judged"]
+"""``"not judged"``: runs that the claim needs are missing."""
+
+Values = Sequence[float]
+"""One value per seed, in the order of the seeds."""
+
+
+def quantity(values: Values) -> dict[str, Any]:
+    """Mean and 95 % t-interval over seeds; with one seed there is no interval.
+
+    Example:
+        >>> quantity([1.0, 2.0, 3.0])["low"]
+        -0.484
+        >>> quantity([1.0])
+        {'mean': 1.0, 'low': None, 'high': None, 'values': [1.0]}
+    """
+    kept = [float(f"{value:.6g}") for value in values]
+    mean = math.fsum(kept) / len(kept)
+    low, high = interval(kept)
+    known = len(kept) > 1
+    return {
+        "mean": float(f"{mean:.6g}"),
+        "low": round(low, 3) if known else None,
+        "high": round(high, 3) if known else None,
+        "values": kept,
+    }
+
+
+def interval(values: Values) -> tuple[float, float]:
+    """The 95 % t-interval of the mean; a single value is its own interval."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, mean
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * spread
+    return mean - half, mean + half
+
+
+def curve(points: Mapping[float, Values]) -> dict[str, Any]:
+    """A series: x, and at each x the mean, interval and values over seeds; an x without values is left out.
+
+    Example:
+        >>> curve({0.1: [2.0], 0.2: []})["x"]
+        [0.1]
+    """
+    rows = [(x, quantity(values)) for x, values in points.items() if values]
+    return {"x": [x for x, _ in rows]} | {
+        key: [row[key] for _, row in rows] for key in ("mean", "low", "high", "values")
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One predicate of a claim: a quantity on one side of a bound, in the unit named, over seeds.
+
+    Example:
+        >>> Part(what="error", values=[99.0, 99.5, 99.2], side="above", bound=98, unit="%").state
+        'holds'
+    """
+
+    what: str
+    values: Values
+    side: Literal["above", "below"]
+    bound: float
+    unit: str = "%"
+
+    @property
+    def state(self) -> Literal["holds", "open", "fails", "missing"]:
+        """Whether the interval over seeds lies on the right side of the bound, across it, or on the wrong side."""
+        if not self.values:
+            return "missing"
+        low, high = interval(self.values)
+        right, wrong = (low > self.bound, high <= self.bound)
+        if self.side == "below":
+            right, wrong = (high < self.bound, low >= self.bound)
+        return "holds" if right else "fails" if wrong else "open"
+
+    def __str__(self) -> str:
+        """In words: ``error 99.2 % (98.6 to 99.9, n = 3), above 98 %: holds``."""
+        expected = f"{self.side} {self.bound:g} {self.unit}".strip()
+        if not self.values:
+            return f"{self.what}: runs missing, expected {expected}"
+        low, high = interval(self.values)
+        mean = math.fsum(self.values) / len(self.values)
+        spread = f"{low:.3g} to {high:.3g}, n = {len(self.values)}" if len(self.values) > 1 else "n = 1"
+        return f"{self.what} {mean:.4g} {self.unit}".strip() + f" ({spread}), expected {expected}: {self.state}"
+
+
+def judge(claim: str, *parts: Part, note: str = "") -> dict[str, str]:
+    """A claim with its verdict: reproduced if every part holds, not reproduced if every part fails, else partly.
+
+    Example:
+        >>> judge("it rises", Part(what="rise", values=[2.0], side="above", bound=0, unit="points"))["verdict"]
+        'reproduced'
+    """
+    states = [part.state for part in parts]
+    verdict: Verdict = "partly"
+    if "missing" in states:
+        verdict = "not judged"
+    elif set(states) == {"holds"}:
+        verdict = "reproduced"
+    elif set(states) == {"fails"}:
+        verdict = "not reproduced"
+    evidence = "; ".join(map(str, parts)) + (f". {note}" if note else "")
+    return {"claim": claim, "verdict": verdict, "evidence": evidence}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A published value in a figure: a rectangle, a line, or a point, in the axes' units."""
+
+    label: str
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One pair of axes: which series it shows, by the beginning of their names, and the published values in it."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    series: str = ""
+    xscale: Literal["linear", "log"] = "linear"
+    yscale: Literal["linear", "log"] = "linear"
+    marks: Sequence[Mark] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an artefact came to.
+
+    Attributes:
+        measured: the published keys, and further ones, to one value per seed.
+        series: by name, x to one value per seed.
+        claims: as ``judge`` returns them.
+        images: grey pictures to draw instead of panels: name to rows of pixels in [0, 1].
+    """
+
+    measured: Mapping[str, Values] = field(default_factory=dict)
+    series: Mapping[str, Mapping[float, Values]] = field(default_factory=dict)
+    claims: Sequence[dict[str, str]] = ()
+    images: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+
+
+class Runs:
+    """The finished runs of a profile, asked for by what differs from it."""
+
+    def __init__(self, found: Mapping[str, dict[str, Any]], profile: Any, seeds: int) -> None:
+        """Take records by their configuration's name."""
+        self.found, self.profile, self.seeds = found, profile, seeds
+        self.asked: dict[str, Any] = {}
+
+    def __call__(self, **settings: Any) -> list[dict[str, Any]]:
+        """The results of the runs with these settings, in the order of their seeds; those that are missing left out."""
+        results = []
+        for seed in range(self.seeds):
+            config = replace(self.profile, seed=seed, **settings)
+            name = identify(config)
+            self.asked[name] = config
+            if name in self.found:
+                results.append(self.found[name]["result"])
+        return results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """One table, figure or statement of a paper.
+
+    Attributes:
+        name: the id without the paper's letter, e.g. ``"table2"``.
+        shows: what it shows, in a sentence.
+        published: the paper's numbers, or its words where it gives none.
+        needs: the configurations, with seed 0, that it is computed from.
+        compute: from the runs to the outcome.
+    """
+
+    name: str
+    shows: str
+    published: Mapping[str, Any]
+    needs: Callable[[Any], list[Any]]
+    compute: Callable[[Runs], Outcome]
+    panels: Sequence[Panel] = ()

@@ -1,0 +1,101 @@
+"""The figures of a reproduction, drawn from its record alone, in the paper's axes, with its values marked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c0699a", "#7f7f7f", "#b8860b", "#56b4e9", "#000000")
+MARKERS = "osD^v<>p"
+DASHES = ("-", "--", ":")
+
+
+def draw(record: Mapping[str, Any]) -> bytes:
+    """The figure of an artefact's record, as SVG: the same bytes for the same record.
+
+    Example:
+        >>> series = {"ours": {"x": [1, 2], "mean": [3, 4], "low": [None, None], "high": [None, None]}}
+        >>> panel = {"title": "t", "xlabel": "x", "ylabel": "y", "series": "", "xscale": "log", "yscale": "linear"}
+        >>> draw({"series": series, "panels": [panel | {"marks": []}], "profile": "smoke"})[:5]
+        b'<?xml'
+    """
+    panels = record["panels"] or [None] * len(record.get("images", {}))
+    figure = Figure(figsize=(max(5.2 * len(panels), 4), 4.2 if record["panels"] else 2.6), layout="constrained")
+    if record["panels"]:
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _panel(axes, panel, record["series"])
+    else:
+        for axes, (title, rows) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], record["images"].items(), strict=True
+        ):
+            axes.imshow(rows, cmap="gray_r", vmin=0, vmax=1)
+            axes.set(title=title, xticks=[], yticks=[])
+    if record["profile"] != "paper":
+        figure.suptitle(f"profile {record['profile']}: shorter than the paper's runs")
+    return _svg(figure)
+
+
+def _panel(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, Any]) -> None:
+    shown = {name: one for name, one in series.items() if name.startswith(panel["series"]) and one["x"]}
+    for number, (name, one) in enumerate(shown.items()):
+        _line(axes, name.removeprefix(panel["series"]).strip(" :"), one, number)
+    axes.set(xlabel=panel["xlabel"], ylabel=panel["ylabel"], xscale=panel["xscale"])
+    if panel["yscale"] == "log" and any(value > 0 for one in shown.values() for value in one["mean"]):
+        axes.set_yscale("log")
+    for number, mark in enumerate(panel["marks"]):
+        _mark(axes, mark, number)
+    axes.set_title(panel["title"], fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    if shown or panel["marks"]:
+        axes.legend(fontsize=7, frameon=False, loc="best")
+
+
+def _line(axes: Axes, label: str, one: Mapping[str, Any], number: int) -> None:
+    colour, marker = COLOURS[number % 8], MARKERS[number % 8]
+    axes.plot(
+        one["x"], one["mean"], color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=label,
+        linestyle=DASHES[number // 8 % 3],
+    )  # fmt: skip
+    if any(low is not None for low in one["low"]):
+        low, high = (
+            [m if v is None else v for v, m in zip(one[key], one["mean"], strict=True)] for key in ("low", "high")
+        )
+        axes.fill_between(one["x"], low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _mark(axes: Axes, mark: Mapping[str, Any], number: int) -> None:
+    """A published value: a hatched area where it is a range, else a cross."""
+    (x0, x1), (y0, y1) = mark["x"], mark["y"]
+    label = f"published: {mark['label']}"
+    if x0 == x1 and y0 == y1:
+        axes.plot([x0], [y0], "x", color="black", markersize=8, markeredgewidth=2, label=label, zorder=5)
+    elif x0 == x1 or y0 == y1:
+        axes.plot([x0, x1], [y0, y1], color="black", linewidth=2, linestyle=DASHES[number % 3], label=label, zorder=5)
+    else:
+        area = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, hatch="////", alpha=0.3, linewidth=0, label=label)
+        axes.add_patch(area)
+        axes.update_datalim([(x0, y0), (x1, y1)])
+        axes.autoscale_view()
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "unmask", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def to_rows(pixels: Sequence[int], width: int) -> list[list[float]]:
+    """Bytes of a grey image to rows of numbers in [0, 1].
+
+    Example:
+        >>> to_rows([0, 255, 0, 255], 2)
+        [[0.0, 1.0], [0.0, 1.0]]
+    """
+    return [[one / 255 for one in pixels[start : start + width]] for start in range(0, len(pixels), width)]

@@ -1,0 +1,298 @@
+"""Run what an artefact needs, compute it, and write ``ID.json`` and ``ID.svg``; and the table of them all."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from unmask.experiments.artefact import Artefact, Outcome, Runs, quantity
+from unmask.experiments.artefact import curve as to_series
+from unmask.experiments.drawing import draw
+from unmask.experiments.moments import finite
+from unmask.experiments.perceptrons import speed
+from unmask.record import write_atomically
+from unmask.sweeps import environment, identify, read_run, sweep
+
+FORMAT = "unmask-artefact/1"
+
+MEASURING = 0.15
+"""What measuring adds to training, as a share of it."""
+
+Profile = Literal["smoke", "quick", "paper"]
+
+
+class Paper(Protocol):
+    """What a paper's module offers."""
+
+    NAME: str
+    TITLE: str
+    SMOKE: Any
+    QUICK: Any
+    PAPER: Any
+    CHOICES: Mapping[str, str]
+    ARTEFACTS: Sequence[Artefact]
+
+    def grid(self, profile: Any, *, seeds: int) -> list[Any]:
+        """All runs, the most telling first; the further seeds only where intervals are wanted."""
+        ...
+
+    def cost(self, config: Any) -> float:
+        """The length of a run relative to others."""
+        ...
+
+    def run(self, config: Any, *, work: Path | None, progress: Callable[[float], None]) -> dict[str, Any]:
+        """One run."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """A paper at one length: which runs it needs, and the artefacts computed from them.
+
+    Attributes:
+        paper: a module such as ``unmask.experiments.yanagita2018``.
+        folder: where ``ID.json``, ``ID.svg`` and ``runs/HASH.json`` go, e.g. ``results/yanagita2018``.
+        work: checkpoints and weights; kept apart from the results.
+
+    Raises:
+        ValueError: unknown profile, or fewer than one seed.
+    """
+
+    paper: Paper
+    folder: Path
+    work: Path
+    profile: Profile = "paper"
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        if self.profile not in ("smoke", "quick", "paper"):
+            raise ValueError(f"profile: expected smoke, quick or paper, got {self.profile!r}")
+        if self.seeds < 1:
+            raise ValueError(f"seeds: expected at least 1, got {self.seeds}")
+
+    @property
+    def config(self) -> Any:
+        """The profile's configuration."""
+        return getattr(self.paper, self.profile.upper())
+
+    def artefacts(self, name: str | None = None) -> list[Artefact]:
+        """The one so called, or all.
+
+        Raises:
+            ValueError: no such artefact; the message lists the known ones.
+        """
+        known = {one.name: one for one in self.paper.ARTEFACTS}
+        if name is None:
+            return list(known.values())
+        if name not in known:
+            raise ValueError(f"artefact: expected one of {', '.join(known)}, got {name!r}")
+        return [known[name]]
+
+    def needed(self, name: str | None = None) -> list[Any]:
+        """The runs, in the grid's order, that one artefact or all of them are computed from."""
+        wanted = {identify(config) for one in self.artefacts(name) for config in one.needs(self.config)}
+        return [
+            config
+            for config in self.paper.grid(self.config, seeds=self.seeds)
+            if identify(replace(config, seed=self.config.seed)) in wanted
+        ]
+
+    def run(
+        self, name: str | None = None, *, jobs: int = 1, report: Callable[[float], None] | None = None
+    ) -> list[Path]:
+        """Do the runs that are missing; returns the paths of their records."""
+        return sweep(
+            self.paper.run,
+            self.needed(name),
+            folder=self.folder / "runs",
+            work=self.work,
+            jobs=jobs,
+            cost=self.paper.cost,
+            report=report,
+        )
+
+    def compute(self, name: str | None = None) -> Iterator[dict[str, Any]]:
+        """Compute the artefacts from what has finished, write ``ID.json`` and ``ID.svg``, and yield each record.
+
+        What is missing is named in the record; nothing is put in its place.
+
+        Raises:
+            ValueError: a run's record is half-written or was edited.
+        """
+        for artefact in self.artefacts(name):
+            needed = self.needed(artefact.name)
+            paths = {identify(config): self.folder / "runs" / f"{identify(config)}.json" for config in needed}
+            found = {key: read_run(path) for key, path in paths.items() if path.is_file()}
+            record = self._record(artefact, found, [config for config in needed if identify(config) not in found])
+            text = json.dumps(finite(record), indent=1, allow_nan=False)
+            write_atomically(self.folder / f"{artefact.name}.json", text.encode() + b"\n")
+            if record["panels"] or record["images"]:
+                write_atomically(self.folder / f"{artefact.name}.svg", draw(record))
+            yield record
+
+    def _record(self, artefact: Artefact, found: dict[str, dict[str, Any]], missing: Sequence[Any]) -> dict[str, Any]:
+        outcome: Outcome = artefact.compute(Runs(found, self.config, self.seeds))
+        records = list(found.values())
+        here = environment(0)
+        return {
+            "format": FORMAT,
+            "artefact": artefact.name,
+            "paper": self.paper.NAME,
+            "shows": artefact.shows,
+            "profile": self.profile,
+            "command": f"unmask reproduce {self.paper.NAME} --artefact {artefact.name} --profile {self.profile} "
+            f"--seeds {self.seeds}",
+            "commit": here["commit"],
+            "versions": here["versions"],
+            "seconds": round(sum(one["seconds"] for one in records), 1),
+            "seeds": sorted({one["config"]["seed"] for one in records}),
+            "choices": dict(self.paper.CHOICES),
+            "runs": sorted(found),
+            "missing": [_differing(config, self.config) for config in missing],
+            "published": dict(artefact.published),
+            "measured": {key: quantity(values) for key, values in outcome.measured.items() if values},
+            "series": {name: to_series(points) for name, points in outcome.series.items()},
+            "panels": [asdict(panel) for panel in artefact.panels],
+            "images": {name: [list(row) for row in rows] for name, rows in outcome.images.items()},
+            "claims": list(outcome.claims),
+        }
+
+
+def _differing(config: Any, profile: Any) -> dict[str, Any]:
+    """A configuration by what differs from its profile, with its seed."""
+    return {key: value for key, value in asdict(config).items() if key == "seed" or value != asdict(profile)[key]}
+
+
+PAPERS = ("yanagita2018", "yue2017")
+"""The papers that can be reproduced, by the names of their modules."""
+
+
+def find_paper(name: str) -> Paper:
+    """The module of a paper.
+
+    Raises:
+        ValueError: unknown name; the message lists the known ones.
+
+    Example:
+        >>> find_paper("yue2017").NAME
+        'yue2017'
+    """
+    if name not in PAPERS:
+        raise ValueError(f"paper: expected one of {', '.join(PAPERS)}, got {name!r}")
+    paper: Any = importlib.import_module(f"unmask.experiments.{name}")
+    return cast(Paper, paper)
+
+
+def reproduce(
+    name: str,
+    *,
+    artefact: str | None = None,
+    profile: Profile = "paper",
+    seeds: int = 3,
+    jobs: int = 1,
+    results: Path = Path("results"),
+    work: Path | None = None,
+    run: bool = True,
+    report: Callable[[float], None] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """What ``unmask reproduce`` does: run what is missing, write the artefacts and ``results/README.md``.
+
+    Args:
+        name: a key of ``PAPERS``; ``artefact``: one of its artefacts, by default all.
+        results: the folder with a sub-folder for each paper.
+        work: where checkpoints and weights go; by default ``default_work(name)``.
+        run: False computes from the records that are there.
+        report: called about once a second with the share of the runs that is done.
+
+    Raises:
+        ValueError: an unknown paper, artefact or profile, or a run's record that is damaged.
+        SweepError: a folder cannot be written, or the disk is full.
+    """
+    made = Reproduction(
+        paper=find_paper(name), folder=results / name, work=work or default_work(name), profile=profile, seeds=seeds
+    )
+    if run:
+        made.run(artefact, jobs=jobs, report=report)
+    yield from made.compute(artefact)
+    text = summary(results, [find_paper(one) for one in PAPERS])
+    write_atomically(results / "README.md", text.encode())
+
+
+def listing(name: str, *, profile: Profile = "paper", seeds: int = 3, jobs: int = 1) -> list[tuple[str, str, float]]:
+    """Each artefact, what it shows, and the seconds it would take here if nothing had been run yet, about.
+
+    Artefacts share runs, so that all of them together take less than the sum.
+    """
+    made = Reproduction(paper=find_paper(name), folder=Path(), work=Path(), profile=profile, seeds=seeds)
+    rate = speed() * jobs / (1 + MEASURING)
+    return [
+        (one.name, one.shows, sum(made.paper.cost(config) for config in made.needed(one.name)) / rate)
+        for one in made.artefacts()
+    ]
+
+
+def default_work(paper: str) -> Path:
+    """Where checkpoints and weights go: ``$UNMASK_WORK``, else the user's cache.
+
+    Example:
+        >>> default_work("yue2017").name
+        'yue2017'
+    """
+    root = os.environ.get("UNMASK_WORK") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmask"
+    return Path(root) / "runs" / paper
+
+
+def summary(results: Path, papers: Sequence[Paper]) -> str:
+    """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``."""
+    lines = ["# Results", "", "Generated from the records beside it by `unmask reproduce`; do not edit.", ""]
+    for paper in papers:
+        lines += [f"## {paper.TITLE}", ""]
+        records = [
+            json.loads(path.read_text())
+            for artefact in paper.ARTEFACTS
+            if (path := results / paper.NAME / f"{artefact.name}.json").is_file()
+        ]
+        lines += _table(records) + _claims(records)
+    return "\n".join(lines) + "\n"
+
+
+def _table(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = ["| artefact | quantity | published | measured (95 % over seeds) | n |", "|---|---|---|---|---|"]
+    for record in records:
+        keys = list(record["published"]) or list(record["measured"])[:8]
+        for key in keys:
+            one = record["measured"].get(key)
+            published = record["published"].get(key)
+            rows.append(
+                f"| {record['paper']}/{record['artefact']}{_short(record)} | {key} "
+                f"| {'-' if published is None else published} | {_words(one)} | {len(one['values']) if one else 0} |"
+            )
+    return [*rows, ""]
+
+
+def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = ["| artefact | claim | verdict | evidence |", "|---|---|---|---|"]
+    for record in records:
+        for one in record["claims"]:
+            name = f"{record['artefact']}{_short(record)}"
+            rows.append(f"| {name} | {one['claim']} | {one['verdict']} | {one['evidence']} |")
+    return [*rows, ""]
+
+
+def _short(record: Mapping[str, Any]) -> str:
+    """What a reader must know about a row: a shorter profile, or runs that are missing."""
+    notes = [] if record["profile"] == "paper" else [f"profile {record['profile']}"]
+    notes += [f"{len(record['missing'])} runs missing"] if record["missing"] else []
+    return f" ({', '.join(notes)})" if notes else ""
+
+
+def _words(one: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return "not run"
+    spread = f" ({one['low']:.3g} to {one['high']:.3g})" if one["low"] is not None else ""
+    return f"{one['mean']:.4g}{spread}"

@@ -1,0 +1,39 @@
+"""What several files share: the embedded digits, and a network that learned them as usual. Not to be changed by a test."""
+
+from __future__ import annotations
+
+import pytest
+
+from unmask.data import load
+from unmask.models import build
+from unmask.training import Trainer
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """1,078 images to train on."""
+    return load("digits", "train")
+
+
+@pytest.fixture(scope="session")
+def held_out():
+    """359 images that no network was trained on."""
+    return load("digits", "test")
+
+
+@pytest.fixture(scope="session")
+def perceptron(digits):
+    """A network of one hidden layer, right on 97 % of ``held_out``; its log-odds are within a few nats."""
+    model = build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,), seed=0)
+    for _ in Trainer(updates=200, learning_rate=0.003)(model, digits):
+        pass
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def linear(digits):
+    """A linear model of the digits: nothing in it can mask."""
+    model = build("linear", inputs=(1, 8, 8), classes=10, seed=0)
+    for _ in Trainer(updates=200, learning_rate=0.02)(model, digits):
+        pass
+    return model.eval()

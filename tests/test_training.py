@@ -1,0 +1,448 @@
+"""Training: it learns, it goes on bit for bit from where it was stopped or killed, and it says when it is of no use."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unmask.attacks import FGSM, PGD, RFGSM
+from unmask.attacks.trial import predict
+from unmask.checkpoint import Checkpoint
+from unmask.models import build
+from unmask.objectives import PRESETS, Adversarial, LogitDistance
+from unmask.optim import OPTIMIZERS, Cosine, Steps
+from unmask.training import CHECK_EVERY, DivergedError, Trainer
+
+RESUMED = Trainer(  # everything that draws random numbers or keeps a state; 4 updates per epoch, and 2 in the last
+    updates=10,
+    batch_size=30,
+    objective=Adversarial(attack=RFGSM(epsilon=0.1), clean_weight=0.5),
+    learning_rate=0.01,
+    weight_decay=0.001,
+    schedule=Steps(at=(5,), factors=(0.5,)),
+)
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    """The first 120 images."""
+    return digits.take(np.arange(120))
+
+
+def dropping(seed=0):
+    """A network with dropout and batch norm."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10)
+        )
+
+
+def convolutional(seed=0):
+    return build("lenet+", inputs=(1, 8, 8), classes=10, width=4, seed=seed)
+
+
+def deep():
+    return build("mlp", inputs=(1, 8, 8), classes=10, widths=(32, 32, 32, 32))
+
+
+def run(trainer, model, data, **options):
+    return list(trainer(model, data, **options))
+
+
+def assert_same(one, other):
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+# --- it learns
+
+
+def test_it_learns_the_digits(perceptron, held_out):
+    assert (predict(perceptron, held_out.images) == held_out.labels).double().mean() > 0.95
+
+
+def test_an_epoch_is_a_pass_over_all_images(few):
+    ticks = []
+    epochs = run(RESUMED, dropping(), few, progress=ticks.append)
+    assert [(epoch.number, epoch.update) for epoch in epochs] == [(1, 4), (2, 8), (3, 10)]
+    assert ticks == [1] * 10
+    seen = []
+    watch = Adversarial(attack=lambda model, images, labels: (seen.append(images), images)[1])
+    run(replace(RESUMED, objective=watch, updates=8), dropping(), few)
+    first, second = torch.cat(seen[:4]), torch.cat(seen[4:])
+    assert not torch.equal(first, second)
+    for passed in (first, second):
+        assert torch.equal(passed.flatten(1).sum(1).sort().values, few.images.flatten(1).sum(1).sort().values)
+
+
+def test_float64_takes_the_same_path_with_more_digits(digits):
+    models = {}
+    for precision in ("float32", "float64"):
+        models[precision] = build("mlp", inputs=(1, 8, 8), classes=10, widths=(16,))
+        run(Trainer(updates=18, precision=precision, optimizer="sgd"), models[precision], digits)
+    assert {one.dtype for one in models["float64"].parameters()} == {torch.float64}
+    torch.testing.assert_close(models["float64"].float().state_dict(), models["float32"].state_dict())
+
+
+@pytest.mark.parametrize("objective", [PGD(epsilon=0.05, steps=2), FGSM(epsilon=0.05)], ids=["pgd", "fgsm"])
+def test_bf16_mixed_keeps_the_weights_in_float32(objective, digits):
+    trainer = Trainer(
+        updates=45, precision="bf16-mixed", objective=Adversarial(attack=objective), learning_rate=0.01, batch_size=60
+    )
+    model = convolutional()
+    epochs = run(trainer, model, digits)
+    assert {one.dtype for one in model.parameters()} == {torch.float32}
+    assert epochs[-1].loss < 0.8 * epochs[0].loss
+
+
+def test_channels_last_changes_the_result_by_rounding_only(digits):
+    usual, last = convolutional(), convolutional()
+    epochs = run(Trainer(updates=18), usual, digits)
+    again = run(Trainer(updates=18, channels_last=True), last, digits)
+    assert last[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert [epoch.loss for epoch in again] == pytest.approx([epoch.loss for epoch in epochs], rel=1e-4)
+    torch.testing.assert_close(last.state_dict(), usual.state_dict(), rtol=0, atol=1e-4)
+
+
+def test_the_schedule_sets_the_learning_rate_of_each_update(few):
+    model = dropping()
+    before = [one.clone() for one in model.parameters()]
+    stopped = replace(RESUMED, updates=4, schedule=Steps(at=(0,), factors=(0.0,)))
+    run(stopped, model, few)
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), before, strict=True))
+
+
+def test_the_global_random_state_is_left_alone(few):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for _ in RESUMED(dropping(), few):
+        assert torch.equal(torch.get_rng_state(), before)
+    model = dropping()
+    torch.rand(1)  # nor does it matter
+    run(RESUMED, model, few)
+    run(RESUMED, other := dropping(), few)
+    assert_same(model, other)
+
+
+# --- it goes on from where it was
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_resumed_run_is_the_same_run(optimizer, stopped_after, few, tmp_path):
+    trainer = replace(RESUMED, optimizer=optimizer)
+    through = dropping()
+    epochs = run(trainer, through, few)
+    first = list(islice(trainer(dropping(), few, checkpoint=tmp_path), stopped_after))
+    second = run(trainer, resumed := dropping(seed=1), few, checkpoint=tmp_path, resume=True)
+    assert [(epoch.update, epoch.loss) for epoch in first + second] == [(epoch.update, epoch.loss) for epoch in epochs]
+    assert_same(resumed, through)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_so_it_is_with_channels_last(optimizer, few, tmp_path):
+    trainer = replace(RESUMED, optimizer=optimizer, channels_last=True)
+    run(trainer, through := convolutional(), few)
+    next(trainer(convolutional(), few, checkpoint=tmp_path))
+    run(trainer, resumed := convolutional(seed=1), few, checkpoint=tmp_path, resume=True)
+    assert_same(resumed, through)
+
+
+def test_a_run_that_ended_within_an_epoch_can_be_made_longer(few, tmp_path):
+    longer = replace(RESUMED, updates=15)
+    run(longer, through := dropping(), few)
+    run(RESUMED, dropping(), few, checkpoint=tmp_path)
+    run(longer, resumed := dropping(seed=1), few, checkpoint=tmp_path, resume=True)
+    assert_same(resumed, through)
+
+
+def test_without_resume_a_run_begins_anew(few, tmp_path):
+    run(RESUMED, first := dropping(), few, checkpoint=tmp_path)
+    assert len(run(RESUMED, again := dropping(), few, checkpoint=tmp_path)) == 3
+    assert_same(again, first)
+    run(RESUMED, fresh := dropping(), few, checkpoint=tmp_path / "none yet", resume=True)
+    assert_same(fresh, first)
+
+
+def test_weights_that_are_used_twice_are_kept(few, tmp_path):
+    class Tied(nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            self.first, self.last = (dropping(seed)[layer] for layer in (1, 5))
+            self.middle = nn.Linear(16, 16, bias=False)
+            self.again = self.middle
+
+        def forward(self, images):
+            return self.last(self.again(self.middle(self.first(images.flatten(1))).relu()))
+
+    through = Tied(0)
+    start = {name: value.clone() for name, value in through.state_dict().items()}
+    run(RESUMED, through, few)
+    stopped, resumed = Tied(0), Tied(1)
+    stopped.load_state_dict(start)
+    next(RESUMED(stopped, few, checkpoint=tmp_path))
+    run(RESUMED, resumed, few, checkpoint=tmp_path, resume=True)
+    assert_same(resumed, through)
+
+
+KILLED = """
+import itertools, os, signal, sys, time
+from pathlib import Path
+import numpy, torch
+torch.set_num_threads(int(sys.argv[2]))
+from test_training import RESUMED, dropping, save_filled
+from unmask.data import load
+
+def begin(work, *arguments):
+    process = os.fork()
+    if not process:
+        work(*arguments)
+        os._exit(0)
+    return process
+
+def train(folder):
+    few = load("digits", "train").take(numpy.arange(120))
+    for epoch in RESUMED(dropping(), few, checkpoint=folder):
+        if epoch.number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def save(folder):
+    for update in itertools.count(1):
+        save_filled(folder, update, value=update, width=300)
+
+os.waitpid(begin(train, Path(sys.argv[1], "trained")), 0)
+for number in range(20):
+    folder = Path(sys.argv[1], f"saved-{number}")
+    process = begin(save, folder)
+    while not (folder / "checkpoint.json").exists():
+        time.sleep(0.001)
+    time.sleep(0.0007 * number)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+"""
+
+
+def save_filled(folder, update, *, value, width=4):
+    """A checkpoint with weights that are all ``value``, and an optimizer's state of -``value``."""
+    model = nn.Linear(width, 100)
+    optimizer = torch.optim.SGD(model.parameters(), momentum=0.9)
+    for one in model.parameters():
+        one.data.fill_(value)
+        optimizer.state[one]["momentum_buffer"] = torch.full_like(one, -value)
+    Checkpoint(folder=folder, settings={}).save(model, optimizer, update)
+
+
+def filled(folder, *, width=4):
+    """The update and the value that a checkpoint of ``save_filled`` holds; fails if it holds two of them."""
+    model = nn.Linear(width, 100)
+    optimizer = torch.optim.SGD(model.parameters(), momentum=0.9)
+    update = Checkpoint(folder=folder, settings={}).restore(model, optimizer)
+    tensors = [*model.state_dict().values(), *(-one["momentum_buffer"] for one in optimizer.state.values())]
+    (value,) = torch.cat([one.flatten() for one in tensors]).unique().tolist()
+    return update, value
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Folders that SIGKILL left: of a run that it met after two epochs, and of twenty processes that it met at saving."""
+    folder = tmp_path_factory.mktemp("killed")
+    program = [sys.executable, "-c", KILLED, str(folder), str(torch.get_num_threads())]
+    subprocess.run(program, cwd=Path(__file__).parent, check=True)
+    return folder
+
+
+def test_another_process_takes_over_from_one_that_was_killed(few, killed):
+    run(RESUMED, through := dropping(), few)
+    (last,) = run(RESUMED, resumed := dropping(seed=1), few, checkpoint=killed / "trained", resume=True)
+    assert last.update == 10
+    assert_same(resumed, through)
+
+
+def test_a_kill_at_any_instant_leaves_a_whole_checkpoint(killed):
+    for folder in killed.glob("saved-*"):
+        update, value = filled(folder, width=300)
+        assert update == value >= 1
+
+
+class Crash(BaseException):
+    """The end of the process, as far as the code that runs in it can tell."""
+
+
+@pytest.mark.parametrize("next_update", [1, 2], ids=["anew", "on"])
+def test_a_crash_at_each_step_of_writing_leaves_a_whole_checkpoint(next_update, tmp_path, monkeypatch):
+    """After the crash nothing works any more, not even clearing up; what is not yet on the disk is torn in half."""
+    steps = {"fsync": os.fsync, "replace": Path.replace, "unlink": Path.unlink}
+    left = 0
+
+    def step(name):
+        def work(*arguments, **options):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                if name == "fsync" and left == -1:
+                    os.ftruncate(arguments[0], os.fstat(arguments[0]).st_size // 2)
+                raise Crash
+            return steps[name](*arguments, **options)
+
+        return work
+
+    found = set()
+    for survived in count():
+        folder = tmp_path / str(survived)
+        save_filled(folder, 1, value=1)
+        left = survived
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", step("fsync"))
+            patched.setattr(Path, "replace", step("replace"))
+            patched.setattr(Path, "unlink", step("unlink"))
+            try:
+                save_filled(folder, next_update, value=2)
+            except Crash:
+                crashed = True
+            else:
+                crashed = False
+        found.add(filled(folder))
+        save_filled(folder, 3, value=3)  # and it can go on
+        assert filled(folder) == (3, 3)
+        assert len(list(folder.glob("update-*"))) == 1
+        if not crashed:
+            break
+    assert survived > 4
+    assert found == {(1, 1), (next_update, 2)}
+
+
+# --- it refuses what is not the same run
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": 1}, "is of a run with seed 0, got 1; resume with the same settings"),
+        ({"learning_rate": 0.1}, "learning_rate 0.01, got 0.1"),
+        ({"batch_size": 20}, "batch_size 30, got 20"),
+        ({"optimizer": "sgd"}, "optimizer adam, got sgd"),
+        ({"schedule": Cosine(updates=10)}, r"schedule Steps\(.*got Cosine\("),
+        ({"objective": Adversarial(attack=RFGSM(epsilon=0.2), clean_weight=0.5)}, r"epsilon=0\.1.* got .*epsilon=0\.2"),
+        ({"objective": LogitDistance(epsilon=0.1)}, r"objective Adversarial\(.*got LogitDistance\("),
+        ({"precision": "float64"}, "precision float32, got float64"),
+    ],
+)
+def test_a_run_with_other_settings_is_not_resumed(changed, message, few, tmp_path):
+    next(RESUMED(dropping(), few, checkpoint=tmp_path))
+    with pytest.raises(ValueError, match=message):
+        next(replace(RESUMED, **changed)(dropping(), few, checkpoint=tmp_path, resume=True))
+
+
+def test_another_network_is_not_resumed(few, tmp_path):
+    next(RESUMED(dropping(), few, checkpoint=tmp_path))
+    other = build("mlp", inputs=(1, 8, 8), classes=10, widths=(17,))
+    with pytest.raises(ValueError, match=r"tensor '1.weight': expected shape \(17, 64\), got \(16, 64\)"):
+        next(RESUMED(other, few, checkpoint=tmp_path, resume=True))
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage", "message"),
+    [
+        ("update-*", flip, r"SHA-256 is not the one in checkpoint\.json; the checkpoint is damaged"),
+        ("update-*", lambda path: path.write_bytes(path.read_bytes()[:-1]), "expected weights as safetensors"),
+        ("update-*", Path.unlink, "no such weights file"),
+        ("*.json", lambda path: path.write_text(path.read_text()[:-9]), r"checkpoint\.json: expected a checkpoint"),
+        ("*.json", lambda path: path.write_bytes(b"\xff\xfe"), r"checkpoint\.json: expected a checkpoint"),
+        ("*.json", lambda path: path.write_text("[]"), r"checkpoint\.json: expected a checkpoint"),
+        ("*.json", lambda path: path.write_text("{}"), r"checkpoint\.json: expected a checkpoint"),
+        ("*.json", lambda path: path.write_text(json.dumps({"format": "other"})), "got another format"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(pattern, damage, message, few, tmp_path):
+    next(RESUMED(dropping(), few, checkpoint=tmp_path))
+    (path,) = tmp_path.glob(pattern)
+    damage(path)
+    with pytest.raises(ValueError, match=message):
+        next(RESUMED(dropping(), few, checkpoint=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"updates": 0}, "updates and batch_size: expected at least 1, got 0 and 30"),
+        ({"batch_size": 0}, "updates and batch_size: expected at least 1, got 10 and 0"),
+        ({"learning_rate": float("nan")}, "learning_rate and weight_decay: .* got nan and 0.001"),
+        ({"weight_decay": -1}, "learning_rate and weight_decay: .* got 0.01 and -1"),
+        ({"precision": "float16"}, "precision: expected 'float32', 'float64' or 'bf16-mixed', got 'float16'"),
+    ],
+)
+def test_impossible_settings_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        replace(RESUMED, **setting)
+
+
+def test_an_unknown_optimizer_is_refused(few):
+    with pytest.raises(ValueError, match="optimizer: expected one of sgd, .*, got 'lion'"):
+        next(replace(RESUMED, optimizer="lion")(dropping(), few))
+
+
+# --- it says when it is of no use
+
+JUMP = replace(RESUMED, optimizer="sgd", schedule=Steps(at=(6,), factors=(1e30,)))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_the_last_good_checkpoint(few, tmp_path):
+    epochs = JUMP(build("mlp", inputs=(1, 8, 8), classes=10, widths=(16,)), few, checkpoint=tmp_path)
+    assert next(epochs).update == 4
+    with pytest.raises(
+        DivergedError,
+        match=r"^loss: expected a finite number, got (nan|inf) at update 8; the last good checkpoint is .*"
+        r"checkpoint\.json; try a lower learning rate$",
+    ) as caught:
+        next(epochs)
+    assert caught.value.update == 8
+    assert caught.value.checkpoint == tmp_path / "checkpoint.json"
+    assert json.loads(caught.value.checkpoint.read_text())["update"] == 4
+
+
+def test_a_run_that_diverged_does_not_go_on_for_long(digits):
+    ticks = []
+    trainer = Trainer(updates=1000, batch_size=2, optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(DivergedError, match="at update [23]; no checkpoint was kept"):
+        next(trainer(deep(), digits, progress=ticks.append))
+    assert len(ticks) <= CHECK_EVERY
+
+
+def test_weights_that_are_not_finite_are_not_kept(few, tmp_path):
+    """The only update of the epoch breaks the weights; its loss was measured before."""
+    trainer = Trainer(updates=3, batch_size=120, optimizer="sgd", learning_rate=1e39)
+    with pytest.raises(DivergedError, match=r"^weights: expected finite numbers, .* at update 1; no checkpoint was kept"):
+        next(trainer(deep(), few, checkpoint=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("objective", ["normal", "fgsm"])
+def test_a_run_that_is_stuck_at_chance_says_so(objective, digits):
+    trainer = Trainer(updates=90, learning_rate=1.0, objective=PRESETS[objective](0.1))
+    assert run(trainer, deep(), digits)[-1].stuck
+
+
+@pytest.mark.parametrize("objective", ["normal", "fgsm", "rfgsm+clean", "logit-distance"])
+def test_a_healthy_start_is_not_taken_for_one(objective, digits):
+    """Though the loss of its first epoch, under attack, is above that of guessing."""
+    trainer = Trainer(updates=27, objective=PRESETS[objective](0.1))
+    epochs = run(trainer, build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,)), digits)
+    assert epochs[0].loss > 0.98 * np.log(10)
+    assert not any(epoch.stuck for epoch in epochs)
