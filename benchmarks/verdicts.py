@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,6 @@ def linear_robust_accuracy(model: nn.Module, images: Tensor, labels: Tensor, eps
 
 def measure(kind: str, seed: int, training: Dataset, test: Dataset) -> dict[str, Any]:
     """Train one model of a kind, audit it on 1,000 test images, and measure what its truth rests on, on all."""
-    from dataclasses import replace
-
     name, epsilon, trainer = KINDS[kind]
     started = time.perf_counter()
     model = build(name, inputs=(1, 28, 28), classes=10, initialisation="xavier", seed=seed)

@@ -19,8 +19,8 @@ class Saturation:
     """Symptom: ``p_y`` rounds to 1 on more than ``threshold`` of the images. Remedy: the log-odds loss, same attack.
 
     Evidence per example: ``log odds`` for the true class; ``saturated``, whether ``p_y`` is exactly 1; ``zero
-    gradient``, of cross entropy; ``fidelity``, the share of pixels where cross entropy's gradient has the sign of log-odds', over
-    those where the latter is not 0 (1 where it is 0 throughout).
+    gradient``, of cross entropy; ``fidelity``, the share of pixels where cross entropy's gradient has the sign of
+    log-odds', over those where the latter is not 0 (1 where it is 0 throughout).
 
     Example:
         >>> from unmask.attacks import FGSM
