@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool, Trial
-from unmask.attacks.trial import predict, settings_of
+from unmask.attacks.trial import predict
 from unmask.losses import cross_entropy
 from unmask.models.masked import Quantised, ScaledLogits
 from unmask.numerics import Batches, random_signs
@@ -670,4 +670,13 @@ def test_a_trial_says_what_it_runs():
         "start random, keep best, loss log odds, seed 0"
     )
     assert Trial(attacks=[FGSM(epsilon=0.25)], name="reference").name == "reference"
-    assert settings_of(print) == "<built-in function print>"
+
+
+def test_of_several_attacks_of_one_kind_a_trial_says_what_they_share():
+    restarts = [PGD(epsilon=0.1, steps=5, step_size=0.1), PGD(epsilon=0.1, steps=5, seed=1)]
+    shared = "2 times PGD: epsilon 0.1, steps 5, restarts 1, start random, keep best, loss log odds"
+    assert Trial(attacks=[*restarts, nothing]).settings == f"{shared}; nothing"
+
+
+def nothing(model, images, labels):
+    return images

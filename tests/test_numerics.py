@@ -76,8 +76,8 @@ def test_numbers_belong_to_the_example(draw, count, shape, seed):
     assert torch.equal(alone, together)
     assert torch.equal(draw(images.flip(0), seed=seed), together.flip(0))
     assert torch.equal(draw(images.double(), seed=seed), together.double())
-    laid_out = images.to(memory_format=torch.channels_last)
-    assert torch.equal(draw(laid_out, seed=seed), together)
+    elsewhere = images.to(memory_format=torch.channels_last)
+    assert torch.equal(draw(elsewhere, seed=seed), together)
 
 
 @pytest.mark.parametrize("draw", DRAWS)

@@ -38,7 +38,7 @@ def audit(
     epsilon: float | str,
     reference: Attack | None = None,
     device: str | torch.device | None = None,
-    batch_size: int = 256,
+    batch_size: int = 128,
     seed: int = 0,
     subject: str = "model",
     data: str = "images",

@@ -159,7 +159,7 @@ class Batches:
         (tensor([0., 2., 4.]),)
     """
 
-    size: int = 256
+    size: int = 128
     device: str | torch.device | None = None
     progress: Callable[[int], None] | None = None
 

@@ -86,9 +86,10 @@ class Trial:
         """The attacks' settings in words; of several of one kind, their number and what they have in common."""
         listed = []
         for kind, run in groupby(self.attacks, key=type):
-            each = [settings_of(attack) for attack in run]
-            shared = [f"{name} {value}" for name, value in each[0].items() if all(one[name] == value for one in each)]
-            name = getattr(self.attacks[0], "__name__", "") if kind is FunctionType else kind.__name__
+            alike = list(run)
+            each = [settings_of(attack) for attack in alike]
+            shared = [f"{key} {value}" for key, value in each[0].items() if all(one.get(key) == value for one in each)]
+            name = getattr(alike[0], "__name__", "") if kind is FunctionType else kind.__name__
             times = f"{len(each)} times " if len(each) > 1 else ""
             listed.append(times + name + (": " if shared else "") + ", ".join(shared))
         return "; ".join(listed)

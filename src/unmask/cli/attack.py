@@ -38,7 +38,7 @@ LOSSES = ("log-odds", "cross-entropy", "margin", "dlr")
     "--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed."
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Halved when memory runs out."
+    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Halved when memory runs out."
 )
 @click.option(
     "--save", type=FILE, help="Write the adversarial images of the last epsilon as .npz (images, labels, classes)."

@@ -40,7 +40,7 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds")
     "--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed."
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Halved when memory runs out."
+    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Halved when memory runs out."
 )
 @click.option("--out", type=FOLDER, help="Where to write report.html and report.json.")
 @click.option("--fail-on", type=click.Choice(["masked"]), help="Exit with 1 if that is the verdict.")
