@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from unmask import sweeps
-from unmask.sweeps import SweepError, identify, read_run, sweep
+from unmask.sweeps import SweepError, identify, processes, read_run, runs, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +121,7 @@ def test_a_folder_that_cannot_be_written_stops_before_anything_runs(tmp_path):
 
 @pytest.mark.parametrize("where", ["record", "run"])
 def test_a_full_disk_stops_the_sweep_and_loses_no_finished_record(places, monkeypatch, where):
-    write = sweeps.write_atomically
+    write = runs.write_atomically
 
     def full(path, content):
         if path.name == f"{identify(NUMBERS[2])}.json":
@@ -135,7 +134,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_no_finished_record(places, monkey
         return square(config, work=work, progress=progress)
 
     if where == "record":
-        monkeypatch.setattr(sweeps, "write_atomically", full)
+        monkeypatch.setattr(runs, "write_atomically", full)
     with pytest.raises(SweepError, match=r"No space left on device.*finished records are safe"):
         sweep(run, NUMBERS, **places)
     assert len(list(places["folder"].glob("*.json"))) == 2
@@ -146,7 +145,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_no_finished_record(places, monkey
 def test_what_another_sweep_has_begun_is_left_to_it(places):
     place = places["work"] / identify(NUMBERS[1])
     place.mkdir(parents=True)
-    with sweeps._claimed(place) as mine:
+    with processes._claimed(place) as mine:
         assert mine
         assert len(sweep(square, NUMBERS, **places)) == 3
     assert len(sweep(square, NUMBERS, **places)) == 4

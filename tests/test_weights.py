@@ -69,7 +69,10 @@ def test_weights_come_in_the_models_own_precision(tmp_path):
             r"tensor '2.weight': expected shape \(2, 4\), got \(7, 4\); is this file from a model with the same widths",
         ),
         (lambda tensors: {"0.weight": tensors["0.weight"]}, r"expected a tensor '0.bias' of shape \(4,\), found none"),
-        (lambda tensors: tensors | {"3.weight": torch.zeros(1)}, r"tensor '3.weight' has no place in the model \(1 such"),
+        (
+            lambda tensors: tensors | {"3.weight": torch.zeros(1)},
+            r"tensor '3.weight' has no place in the model \(1 such",
+        ),
         (lambda tensors: list(tensors.values()), r"expected named tensors \(a state_dict\), got list"),
         (lambda tensors: {"epoch": 3}, r"expected named tensors \(a state_dict\), got dict"),
         (lambda tensors: torch.zeros(3), r"expected named tensors \(a state_dict\), got Tensor"),

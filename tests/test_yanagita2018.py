@@ -13,9 +13,10 @@ from torch import nn
 from unmask.data import Dataset, load
 from unmask.experiments import yanagita2018
 from unmask.experiments.artefact import Part, interval, judge
+from unmask.experiments.drawing import draw
 from unmask.experiments.moments import Moment
 from unmask.experiments.perceptrons import WeightPenalty, follow, perceptron
-from unmask.experiments.reproduce import Reproduction, summary
+from unmask.experiments.reproduce import Reproduction, find_paper, listing, reproduce, summary
 from unmask.experiments.yanagita2018 import PAPER, QUICK, SMOKE, grid, run
 from unmask.objectives import Normal
 from unmask.sweeps import identify
@@ -187,3 +188,30 @@ def test_the_interval_over_seeds_is_students():
     low, high = interval([1.0, 2.0, 3.0])
     assert (low + high) / 2 == pytest.approx(2)
     assert high - 2 == pytest.approx(4.302653 / 3**0.5)
+
+
+def test_the_command_writes_artefacts_and_the_table_of_both_papers(tmp_path):
+    (record,) = reproduce(
+        "yanagita2018", artefact="fig2", profile="smoke", seeds=1, results=tmp_path, work=tmp_path / "work"
+    )
+    assert record["missing"] == []
+    assert record["command"] == "unmask reproduce yanagita2018 --artefact fig2 --profile smoke --seeds 1"
+    assert {path.name for path in (tmp_path / "yanagita2018").iterdir()} == {"fig2.json", "fig2.svg", "runs"}
+    assert "fig2 (profile smoke)" in (tmp_path / "README.md").read_text()
+
+
+def test_a_figure_has_the_same_bytes_for_the_same_record(reproduction, records):
+    assert (reproduction.folder / "fig1b.svg").read_bytes() == draw(records["fig1b"])
+
+
+def test_the_listing_names_every_artefact_with_its_time():
+    rows = listing("yanagita2018", profile="quick", seeds=1)
+    assert [name for name, _, _ in rows] == [one.name for one in yanagita2018.ARTEFACTS]
+    seconds = {name: time for name, _, time in rows}
+    assert seconds["table1"] == 0
+    assert 0 < seconds["fig2"] < seconds["table2"]
+
+
+def test_an_unknown_paper_lists_the_known_ones():
+    with pytest.raises(ValueError, match="paper: expected one of yanagita2018, yue2017, got 'vivek2019'"):
+        find_paper("vivek2019")

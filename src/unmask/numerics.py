@@ -96,7 +96,7 @@ def undisturbed(model: Model, *, seed: int = 0) -> Iterator[None]:
     """
     training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):
-        torch.manual_seed(derive_seed(seed, "model"))
+        seed_all(derive_seed(seed, "model"))
         for part in training:
             part.training = False
         try:
@@ -141,6 +141,21 @@ def laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
         (16, 1, 4, 1)
     """
     return torch.empty_like(images, memory_format=layout).copy_(images.detach())
+
+
+def seed_all(seed: int) -> None:
+    """Start the global random state from a seed, on the CPU and on every GPU, as often as need be.
+
+    Where there is no GPU, ``torch.manual_seed`` keeps a stack trace of every call for as long as the process runs.
+
+    Example:
+        >>> seed_all(3)
+        >>> torch.initial_seed()
+        3
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from unmask.attacks.trial import predict
 from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
-from unmask.numerics import derive_seed, describe, laid_out
+from unmask.numerics import derive_seed, describe, laid_out, seed_all
 from unmask.objectives import Normal, Objective
 from unmask.optim import Constant, Schedule, make_optimizer
 from unmask.verdict import proportion
@@ -174,7 +174,7 @@ class Trainer:
         model.train()
         with torch.random.fork_rng():
             for done, update in enumerate(updates):
-                torch.manual_seed(derive_seed(self.seed, "model", update))
+                seed_all(derive_seed(self.seed, "model", update))
                 rows = order[(first + done) * self.batch_size : (first + done + 1) * self.batch_size]
                 losses[done] = self._update(model, *self._batch(data, rows, device), optimizer, update)
                 if progress:

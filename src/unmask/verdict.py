@@ -91,6 +91,8 @@ def decide(findings: Sequence[Finding], *, clean: Proportion, classes: int) -> V
             answer="inconclusive",
             reason=f"The model is right on {clean} of clean images, no better than guessing one of {classes} classes: "
             "there is no robustness to judge.",
+            causes=[],
+            weaknesses=[],
         )
     gains = {
         finding.name: paired_gain(finding.before, finding.after, comparisons=len(findings)) for finding in findings
@@ -106,8 +108,9 @@ def decide(findings: Sequence[Finding], *, clean: Proportion, classes: int) -> V
         if finding.kind == "masking" and finding.fired and gains[finding.name].high > EFFECT
     ]
     if open_questions:
-        return Verdict(answer="inconclusive", reason=_undecided(open_questions[0], gains), weaknesses=weaknesses)
-    return Verdict(answer="not masked", reason=_cleared(findings, gains), weaknesses=weaknesses)
+        reason = _undecided(open_questions[0], gains)
+        return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
+    return Verdict(answer="not masked", reason=_cleared(findings, gains), causes=[], weaknesses=weaknesses)
 
 
 def _ranked(findings: Sequence[Finding], gains: dict[str, PairedGain], kind: str) -> list[Cause]:

@@ -56,7 +56,7 @@ def curve(points: Mapping[float, Values]) -> dict[str, Any]:
         >>> curve({0.1: [2.0], 0.2: []})["x"]
         [0.1]
     """
-    rows = [(x, quantity(values)) for x, values in points.items() if values]
+    rows = [(x, quantity(values)) for x, values in sorted(points.items()) if values]
     return {"x": [x for x, _ in rows]} | {
         key: [row[key] for _, row in rows] for key in ("mean", "low", "high", "values")
     }
@@ -138,6 +138,7 @@ class Panel:
     xscale: Literal["linear", "log"] = "linear"
     yscale: Literal["linear", "log"] = "linear"
     marks: Sequence[Mark] = ()
+    style: Literal["line", "points"] = "line"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +188,7 @@ class Artefact:
         published: the paper's numbers, or its words where it gives none.
         needs: the configurations, with seed 0, that it is computed from.
         compute: from the runs to the outcome.
+        story: what it means, for the table of results; ``{key}`` stands for the measured quantity so called.
     """
 
     name: str
@@ -195,3 +197,4 @@ class Artefact:
     needs: Callable[[Any], list[Any]]
     compute: Callable[[Runs], Outcome]
     panels: Sequence[Panel] = ()
+    story: str = ""

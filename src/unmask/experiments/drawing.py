@@ -26,7 +26,7 @@ def draw(record: Mapping[str, Any]) -> bytes:
         b'<?xml'
     """
     panels = record["panels"] or [None] * len(record.get("images", {}))
-    figure = Figure(figsize=(max(5.2 * len(panels), 4), 4.2 if record["panels"] else 2.6), layout="constrained")
+    figure = Figure(figsize=(max(5.2 * len(panels), 4), 5.0 if record["panels"] else 2.6), layout="constrained")
     if record["panels"]:
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             _panel(axes, panel, record["series"])
@@ -44,7 +44,7 @@ def draw(record: Mapping[str, Any]) -> bytes:
 def _panel(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, Any]) -> None:
     shown = {name: one for name, one in series.items() if name.startswith(panel["series"]) and one["x"]}
     for number, (name, one) in enumerate(shown.items()):
-        _line(axes, name.removeprefix(panel["series"]).strip(" :"), one, number)
+        _line(axes, name.removeprefix(panel["series"]).strip(" :"), one, number, panel.get("style", "line"))
     axes.set(xlabel=panel["xlabel"], ylabel=panel["ylabel"], xscale=panel["xscale"])
     if panel["yscale"] == "log" and any(value > 0 for one in shown.values() for value in one["mean"]):
         axes.set_yscale("log")
@@ -53,14 +53,14 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, Any]) -> N
     axes.set_title(panel["title"], fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     if shown or panel["marks"]:
-        axes.legend(fontsize=7, frameon=False, loc="best")
+        axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
 
 
-def _line(axes: Axes, label: str, one: Mapping[str, Any], number: int) -> None:
+def _line(axes: Axes, label: str, one: Mapping[str, Any], number: int, style: str) -> None:
     colour, marker = COLOURS[number % 8], MARKERS[number % 8]
     axes.plot(
         one["x"], one["mean"], color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=label,
-        linestyle=DASHES[number // 8 % 3],
+        linestyle=DASHES[number // 8 % 3] if style == "line" else "none",
     )  # fmt: skip
     if any(low is not None for low in one["low"]):
         low, high = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -160,6 +161,7 @@ class Reproduction:
             "panels": [asdict(panel) for panel in artefact.panels],
             "images": {name: [list(row) for row in rows] for name, rows in outcome.images.items()},
             "claims": list(outcome.claims),
+            "story": artefact.story,
         }
 
 
@@ -258,6 +260,8 @@ def summary(results: Path, papers: Sequence[Paper]) -> str:
             if (path := results / paper.NAME / f"{artefact.name}.json").is_file()
         ]
         lines += _table(records) + _claims(records)
+        for record in records:
+            lines += _story(record)
     return "\n".join(lines) + "\n"
 
 
@@ -282,6 +286,20 @@ def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
             name = f"{record['artefact']}{_short(record)}"
             rows.append(f"| {name} | {one['claim']} | {one['verdict']} | {one['evidence']} |")
     return [*rows, ""]
+
+
+def _story(record: Mapping[str, Any]) -> list[str]:
+    """The figure and what it means, with the measured quantities put in."""
+    if not record.get("story"):
+        return []
+
+    def fill(match: re.Match[str]) -> str:
+        return _words(record["measured"].get(match[1]))
+
+    name = f"{record['paper']}/{record['artefact']}"
+    text = re.sub(r"\{([^{}]+)\}", fill, record["story"])
+    notes = f" ({len(record['missing'])} runs missing)" if record["missing"] else ""
+    return [f"### {record['shows']}{notes}", "", f"![{record['shows']}]({name}.svg)", "", text, ""]
 
 
 def _short(record: Mapping[str, Any]) -> str:

@@ -57,7 +57,8 @@ class Smoothness:
             for points in (images, one.images, many.images)
         )
         share = (after_one - clean) / (after_many - clean).clamp_min(torch.finfo(torch.float32).tiny)
-        missed = torch.where(one.correct, 1 - share.clamp(0, 1), -1.0)
+        share = share.nan_to_num(1.0).clamp(0, 1)  # NaN: the model returned no number to compare
+        missed = torch.where(one.correct, 1 - share, -1.0)
         standing = int(one.correct.sum())
         strayed = int(((missed > MISSED) & ~many.correct).sum())
         value = strayed / standing if standing >= FEWEST else 0.0

@@ -1,7 +1,8 @@
 """Yanagita & Yamamura 2018, Gradient Masking Is a Type of Overfitting: every table and figure, and beyond."""
 
 from unmask.experiments.yanagita2018.artefacts import ARTEFACTS as _OWN
-from unmask.experiments.yanagita2018.beyond import BEYOND, variations
+from unmask.experiments.yanagita2018.beyond import BEYOND
+from unmask.experiments.yanagita2018.overfitting import OVERFITTING, variations
 from unmask.experiments.yanagita2018.runs import CHOICES, PAPER, QUICK, SMOKE, Config, cost, run
 from unmask.experiments.yanagita2018.runs import grid as _grid
 
@@ -9,7 +10,7 @@ __all__ = ["ARTEFACTS", "CHOICES", "NAME", "PAPER", "QUICK", "SMOKE", "TITLE", "
 
 NAME = "yanagita2018"
 TITLE = "Yanagita & Yamamura 2018, Gradient Masking Is a Type of Overfitting"
-ARTEFACTS = (*_OWN, *BEYOND)
+ARTEFACTS = (*_OWN, *BEYOND, OVERFITTING)
 
 
 def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
@@ -17,6 +18,6 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
 
     Example:
         >>> len(grid(SMOKE, seeds=1))
-        29
+        31
     """
     return [*_grid(profile, seeds=seeds), *variations(profile)]

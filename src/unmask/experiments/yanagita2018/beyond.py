@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from scipy import stats
-
 from unmask.experiments.artefact import Artefact, Outcome, Panel, Part, Runs, Values, judge
 from unmask.experiments.moments import REGIMES
-from unmask.experiments.readings import at, gap, minus, natural, over, regime, share, slow, under
-from unmask.experiments.yanagita2018.outcomes import LR_AXIS, RATES, by_rate, optimizers, rates
-from unmask.experiments.yanagita2018.runs import Config
-
-VARIATIONS: Mapping[str, Mapping[str, Any]] = {
-    "5,000 training images": {"train_images": 5_000},
-    "20 % label noise": {"label_noise": 0.2},
-    "L2 0.0001": {"l2": 0.0001},
-    "L2 0.001": {"l2": 0.001},
-}
-"""What moves the generalisation gap or the margin, at 0.01 and 0.001."""
-
-VARIATION_UPDATES = 10_000
-"""How long the variations are trained."""
+from unmask.experiments.readings import at, minus, over, regime, share, slow, under
+from unmask.experiments.yanagita2018.examine import STEPS
+from unmask.experiments.yanagita2018.outcomes import LR_AXIS, RATES, by_rate, rates
 
 REPAIRS = {
     "float32 cross entropy (as published)": "as published",
@@ -33,18 +20,6 @@ REPAIRS = {
     "transfer": "transfer",
     "random signs": "random",
 }
-
-
-def variation(profile: Config, **settings: Any) -> Config:
-    """A shorter run with these settings."""
-    updates = min(VARIATION_UPDATES, profile.updates)
-    kept = tuple(update for update in profile.moments if update <= updates)
-    return replace(profile, updates=updates, moments=kept, **settings)
-
-
-def variations(profile: Config) -> list[Config]:
-    """The runs that separate the gap from the margin."""
-    return [variation(profile, learning_rate=rate, **one) for one in VARIATIONS.values() for rate in RATES]
 
 
 def regimes(runs: Runs) -> Outcome:
@@ -116,92 +91,50 @@ def repairs(runs: Runs) -> Outcome:
     )
 
 
-def overfitting(runs: Runs) -> Outcome:
-    """Masked share against the margin, and against the generalisation gap, over every run and moment there is."""
-    rows = _rows(runs)
-    names = sorted({row["kind"] for row in rows})
+def leftover(runs: Runs) -> Outcome:
+    """Why PGD's error stays below that of one log-odds step: dead units leave no gradient of any loss."""
     series: dict[str, Mapping[float, Values]] = {}
-    for kind in names:
-        mine = [row for row in rows if row["kind"] == kind]
-        series[f"margin: {kind}"] = {row["margin"]: [row["masked"]] for row in mine}
-        series[f"gap: {kind}"] = {row["gap"]: [row["masked"]] for row in mine}
-    series["margin: logits rescaled"] = {row["margin"] * f: [row["scaled"][f]] for row in rows for f in row["scaled"]}
-    series["gap: logits times 10"] = {row["gap"]: [row["scaled"][10.0]] for row in rows if 10.0 in row["scaled"]}
-    ranks = {name: _rank([row[name] for row in rows], [row["masked"] for row in rows]) for name in ("margin", "gap")}
-    moved = [row["scaled"][10.0] - row["scaled"][0.1] for row in rows if {0.1, 10.0} <= set(row["scaled"])]
-    measured = {f"rank correlation of the masked share with the {name}": values for name, values in ranks.items()}
-    measured["masked share, logits times 10 minus divided by 10, same weights and gap"] = moved and [
-        sum(moved) / len(moved)
-    ]
-    measured |= {
-        f"{row['kind']}, {row['update']} updates: {name}": [row[name]]
-        for row in rows
-        if row["last"]
-        for name in ("masked", "margin", "gap")
-    }
-    return Outcome(measured=measured, series=series, claims=[_is_it_overfitting(ranks, moved)])
-
-
-def _is_it_overfitting(ranks: Mapping[str, Values], moved: Sequence[float]) -> dict[str, str]:
-    follows = minus(ranks["gap"], ranks["margin"])
-    return judge(
-        "gradient masking is a type of overfitting",
-        Part(
-            what="rank correlation with the gap minus that with the margin",
-            values=follows,
-            side="above",
-            bound=0,
-            unit="",
-        ),
-        Part(
-            what="change of the masked share when only the scale of the logits changes",
-            values=moved and [sum(moved) / len(moved)],
-            side="below",
-            bound=5,
-            unit="points",
-        ),
-        note="Overfitting would mean that the masked share follows the gap and not the scale of the logits, "
-        "which leaves predictions and gap as they are.",
+    measured: dict[str, Values] = {}
+    for rate in RATES:
+        results = runs(learning_rate=rate, examine=True)
+        for kind in STEPS:
+            series[f"lr {rate:g}: {kind}"] = over(results, _pgd(kind))
+            measured[f"PGD error, {kind}, {rate:g}"] = at(results, -1, _pgd(kind))
+        for row, layer in enumerate(("first", "last")):
+            series[f"units: {layer} hidden layer, {rate:g}"] = over(results, _active(row))
+            measured[f"active units of the {layer} hidden layer, {rate:g}"] = at(results, -1, _active(row))
+    small, full = (measured[f"PGD error, {kind}, 0.01"] for kind in ("100 steps of a hundredth", "1 full step"))
+    ends = [one["moments"][-1]["pgd"]["100 steps of a hundredth"] for one in runs(learning_rate=0.01, examine=True)]
+    stuck = [share(one["without gradient"], max(one["standing"], 1)) for one in ends]
+    measured["standing images whose PGD ends without any gradient, 0.01"] = stuck
+    return Outcome(
+        measured=measured,
+        series=series,
+        claims=[
+            judge(
+                "what still separates log-odds FGSM from PGD at 0.01 is dead units: small steps end where no loss "
+                "has a gradient, a full step jumps over",
+                Part(
+                    what="error of one full step minus 100 small ones",
+                    values=minus(full, small),
+                    side="above",
+                    bound=2,
+                    unit="points",
+                ),
+                Part(what="standing images whose PGD ends without any gradient", values=stuck, side="above", bound=50),
+            )
+        ],
     )
 
 
-def _rows(runs: Runs) -> list[dict[str, Any]]:
-    """One row for each run and moment: masked share, median log-odds, gap, and the masked share at other scales."""
-    kinds = {f"{one.optimizer} {one.learning_rate:g}": runs(optimizer=one.optimizer, learning_rate=one.learning_rate)
-             for one in [*optimizers(runs.profile), *rates(runs.profile)]}  # fmt: skip
-    for name, settings in VARIATIONS.items():
-        for rate in RATES:
-            short = variation(runs.profile)
-            found = runs(learning_rate=rate, updates=short.updates, moments=short.moments, **settings)
-            kinds[f"{name}, {rate:g}"] = found
-    rows = []
-    for kind, results in kinds.items():
-        for result in results:
-            for moment in result["moments"]:
-                if natural(moment) < 50:
-                    last = moment is result["moments"][-1]
-                    rows.append({"kind": kind, "update": moment["update"], "last": last, **_row(moment)})
-    return rows
+def _active(row: int) -> Any:
+    """Units of a hidden layer that are active, median over images, at an examined moment."""
+    return lambda moment: moment["layers"][row]["active"]
 
 
-def _row(moment: Mapping[str, Any]) -> dict[str, Any]:
-    odds = moment["test"]["log_odds"]
-    images = moment["test"]["images"]
-    scaled = {float(scale): share(one["saturated"], images) for scale, one in moment["scaled"].items()}
-    return {
-        "masked": 100 - regime(0)(moment),
-        "margin": odds[len(odds) // 2],
-        "gap": gap(moment),
-        "train_loss": moment["train"]["loss"],
-        "scaled": scaled,
-    }
-
-
-def _rank(left: Sequence[float], right: Sequence[float]) -> list[float]:
-    """Spearman's rank correlation, if there is enough that varies."""
-    if len(left) < 4 or len(set(left)) < 2 or len(set(right)) < 2:
-        return []
-    return [float(stats.spearmanr(left, right).statistic)]
+def _pgd(kind: str) -> Any:
+    """Test error under a kind of PGD, in per cent, at an examined moment."""
+    return lambda moment: 100 - share(moment["pgd"][kind]["standing"], moment["pgd"]["images"])
 
 
 def _panels(quantity: str) -> list[Panel]:
@@ -212,6 +145,29 @@ def _panels(quantity: str) -> list[Panel]:
     return [*own, Panel(title="last moment", xlabel=LR_AXIS, ylabel=quantity, xscale="log", series="rates:")]
 
 
+REPAIRS_STORY = """\
+Adam at 0.01 and 0.001, test error in per cent at epsilon 0.25 after the last update. As published, FGSM with float32
+cross entropy reaches {float32 cross entropy (as published), 0.01} at 0.01, against
+{float32 cross entropy (as published), 0.001} at 0.001; without cutting the images to [0, 1]
+{the same, unclipped, 0.01} and {the same, unclipped, 0.001}. Nothing is changed in the network, only in the attack:
+in float64 it is {float64 cross entropy, 0.01} and {float64 cross entropy, 0.001}; in float32 with the log-odds loss
+{float32 log-odds, 0.01} and {float32 log-odds, 0.001}; images made on another network reach {transfer, 0.01} and
+{transfer, 0.001}; PGD with log-odds {PGD-40, log-odds, 0.01} and {PGD-40, log-odds, 0.001}, but with cross entropy
+{PGD-40, cross entropy, 0.01} and {PGD-40, cross entropy, 0.001}; the worst case per image over all of them
+{worst case of all, 0.01} and {worst case of all, 0.001}. What each repair adds to the published figure is how much of
+the robustness was the rounding of the loss. Random signs, which ask the network nothing, reach {random signs, 0.01}
+and {random signs, 0.001}: an attack that does worse than they do has useless gradients."""
+
+LEFTOVER_STORY = """\
+After the last update at 0.01 a median of {active units of the first hidden layer, 0.01} units of the first and
+{active units of the last hidden layer, 0.01} of the last hidden layer are active per image, at 0.001
+{active units of the first hidden layer, 0.001} and {active units of the last hidden layer, 0.001}. Where all units of
+a layer are off, the logits are constant and no loss has a gradient. PGD's small steps walk into such places and stay:
+100 steps of a hundredth of epsilon err on {PGD error, 100 steps of a hundredth, 0.01} %, one full step on
+{PGD error, 1 full step, 0.01} %; of the images that stand against the former,
+{standing images whose PGD ends without any gradient, 0.01} % end without any gradient. Log-odds repairs the loss, not
+dead units."""
+
 BEYOND = (
     Artefact(
         name="regimes", shows="beyond: share of test images in each regime, by training length and rate",
@@ -219,17 +175,17 @@ BEYOND = (
     ),
     Artefact(
         name="repairs", shows="beyond: FGSM's error as published and with each repair, and PGD's, epsilon 0.25",
-        published={}, needs=rates, compute=repairs, panels=_panels("test error, %"),
+        published={}, needs=rates, compute=repairs, story=REPAIRS_STORY, panels=_panels("test error, %"),
     ),
     Artefact(
-        name="overfitting", shows="beyond: does the masked share follow the margin or the generalisation gap?",
-        published={}, needs=lambda profile: [*optimizers(profile), *rates(profile), *variations(profile)],
-        compute=overfitting,
+        name="leftover", shows="beyond: what log-odds does not repair: dead units that stop PGD, epsilon 0.25",
+        published={}, needs=lambda profile: [replace(profile, learning_rate=rate, examine=True) for rate in RATES],
+        compute=leftover, story=LEFTOVER_STORY,
         panels=[
-            Panel(title="against the margin", xlabel="median log-odds of the true class, nats",
-                  ylabel="masked share of test images, %", series="margin:"),
-            Panel(title="against the generalisation gap", xlabel="test error minus training error, points",
-                  ylabel="masked share of test images, %", series="gap:"),
+            *(Panel(title=f"lr {rate:g}, PGD with log-odds", xlabel="updates", ylabel="test error, %", xscale="log",
+                    series=f"lr {rate:g}:") for rate in RATES),
+            Panel(title="active units per image, median", xlabel="updates", ylabel="units", xscale="log",
+                  series="units:"),
         ],
     ),
 )  # fmt: skip

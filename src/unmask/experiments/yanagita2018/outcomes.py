@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from scipy import stats
 
-from unmask.data import load
 from unmask.experiments.artefact import Outcome, Part, Runs, Values, judge
-from unmask.experiments.perceptrons import perceptron
+from unmask.experiments.perceptrons import SIZES
 from unmask.experiments.readings import at, deepfool, minus, natural, over, random_training, under, valid
 from unmask.experiments.yanagita2018.runs import LEARNING_RATES, OPTIMIZERS, READINGS, Config, reading_config
+from unmask.models import build
 
 RATES = (0.01, 0.001)
 NAMES = {"mini-batch": "sgd", "momentum": "momentum", "AdaGrad": "adagrad"}
@@ -60,8 +61,8 @@ def by_epsilon(
 
 def table1(runs: Runs) -> Outcome:
     """The network as it is built."""
-    profile = runs.profile
-    model = perceptron(load(profile.data, "test"), profile.widths, 0)
+    side = math.isqrt(SIZES[runs.profile.data][1])
+    model = build("mlp", inputs=(1, side, side), classes=10, widths=runs.profile.widths)
     units = [float(one.shape[1]) for one in model.parameters() if one.ndim > 1] + [10.0]
     measured = dict(zip(("input", "1st hidden", "2nd hidden", "output"), ([one] for one in units), strict=True))
     parts = [

@@ -15,8 +15,10 @@ from unmask.data import Dataset, load
 from unmask.data.dataset import permutation
 from unmask.experiments.moments import Moment
 from unmask.experiments.perceptrons import WeightPenalty, follow, operations, perceptron, surrogate, with_label_noise
+from unmask.experiments.yanagita2018.examine import examine, weights_at
 from unmask.losses import cross_entropy
 from unmask.objectives import Adversarial, Normal, Objective
+from unmask.sweeps import identify
 from unmask.training import Trainer
 from unmask.weights import save_weights
 
@@ -63,6 +65,7 @@ class Config:
         l2: weight of the penalty on the weight matrices.
         probe_images: how many training images are measured; ``slow_images``: test images under PGD.
         surrogate_updates: the training of the network from which attacks are transferred; 0 for none.
+        examine: look for dead units in the network that the same run without this keeps, instead of training one.
     """
 
     data: str = "mnist"
@@ -82,6 +85,7 @@ class Config:
     probe_images: int = 10_000
     slow_images: int = 1_000
     surrogate_updates: int = 2_000
+    examine: bool = False
     seed: int = 0
 
 
@@ -99,8 +103,8 @@ SMOKE = replace(
     PAPER,
     data="digits",
     widths=(32, 16),
-    updates=90,
-    moments=(9, 90),
+    updates=45,
+    moments=(9, 45),
     test_images=100,
     probe_images=100,
     slow_images=20,
@@ -116,11 +120,12 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
 
     Example:
         >>> len(grid(SMOKE, seeds=1))
-        21
+        23
     """
     repeated = [replace(profile, learning_rate=rate) for rate in (0.01, 0.001)]
     repeated += [replace(profile, optimizer=name, learning_rate=rate) for name, rate in OPTIMIZERS.items()]
     repeated += [replace(profile, training="adversarial")]
+    repeated += [replace(profile, learning_rate=rate, examine=True) for rate in (0.01, 0.001)]
     single = [replace(profile, learning_rate=rate) for rate in LEARNING_RATES if rate not in (0.01, 0.001)]
     single += [replace(profile, optimizer="sgd", learning_rate=0.01)]
     single += [replace(profile, optimizer="rmsprop", learning_rate=0.01)]
@@ -141,8 +146,8 @@ def reading_config(profile: Config, name: str) -> Config:
 
 
 def cost(config: Config) -> float:
-    """Floating-point operations of the training, about."""
-    passes = 3.0 if config.training == "adversarial" else 1.0
+    """Floating-point operations of the training, about; examining is a small part of it."""
+    passes = 3.0 if config.training == "adversarial" else 0.05 if config.examine else 1.0
     return operations(config.data, config.widths, images=config.updates * config.batch_size, passes=passes)
 
 
@@ -158,12 +163,14 @@ def run(
     Example:
         >>> record = run(SMOKE)
         >>> [moment["update"] for moment in record["moments"]]
-        [9, 90]
+        [9, 45]
     """
     if work is None:
         with tempfile.TemporaryDirectory() as folder:
             return run(config, work=Path(folder), progress=progress)
     train, test = load(config.data, "train"), load(config.data, "test")
+    if config.examine:
+        return _examined(config, test, work)
     train = with_label_noise(train.sample(config.train_images or len(train), 0), config.label_noise, config.seed)
     model = perceptron(train, config.widths, config.seed)
     moment = _moment(config, train, test)
@@ -171,7 +178,7 @@ def run(
     def measure(update: int) -> dict[str, Any]:
         if update not in config.moments and update != config.updates:
             return {}
-        save_weights(model, work / f"update-{update:06d}.safetensors")
+        save_weights(model, work / weights_at(update))
         return {"moment": moment(model, thorough=update == config.updates)}
 
     measured, diverged = follow(_trainer(config), model, train, measure, work=work, progress=progress)
@@ -186,6 +193,18 @@ def run(
         "precision": "float32",
         "choices": dict(CHOICES),
     }
+
+
+def _examined(config: Config, test: Dataset, work: Path) -> dict[str, Any]:
+    """Examine the network of the same run, from its own work folder if it has run, or else trained for the purpose."""
+    trained = replace(config, examine=False)
+    folder, moments = work.parent / identify(trained), sorted({*config.moments, config.updates})
+    if not all((folder / weights_at(update)).is_file() for update in moments):
+        folder = work / "trained"
+        run(trained, work=folder)
+    model = perceptron(test, config.widths, config.seed)
+    part = test.take(permutation(len(test), 0)[: config.slow_images])
+    return {"moments": examine(model, folder, part, updates=moments, epsilon=config.epsilon)}
 
 
 def _moment(config: Config, train: Dataset, test: Dataset) -> Moment:

@@ -1,35 +1,28 @@
-"""Map a function over configurations in local processes, each outcome a record on disk: a killed sweep goes on.
-
-A record is one JSON file, named by a hash of its configuration and carrying a digest of its own content.
-"""
+"""Map a function over configurations in local processes, each outcome a record on disk: a killed sweep goes on."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import math
 import os
-import platform
 import shutil
-import subprocess
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, asdict, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from unmask.record import write_atomically
-
-FORMAT = "unmask-run/1"
+from unmask.sweeps.runs import SweepError, identify, read_run, write_run
 
 _NO_ROOM = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM)
 """What the system says where nothing can be written: it will say the same for every further configuration."""
@@ -43,34 +36,6 @@ class Run(Protocol[C]):
     def __call__(self, config: C, *, work: Path, progress: Callable[[float], None]) -> Mapping[str, Any]:
         """Work in the folder ``work``, which outlives a kill, and report the share that is done."""
         ...
-
-
-class SweepError(RuntimeError):
-    """The sweep cannot go on; what was finished is on disk.
-
-    Example:
-        >>> issubclass(SweepError, RuntimeError)
-        True
-    """
-
-
-def identify(config: Any) -> str:
-    """The name of a configuration: 16 hex digits, a hash of the settings that differ from their defaults.
-
-    So a setting added later, with a default that means what was done before, renames nothing.
-
-    Example:
-        >>> from dataclasses import dataclass
-        >>> @dataclass(frozen=True)
-        ... class Config:
-        ...     seed: int = 0
-        >>> identify(Config(seed=1)), identify(Config(seed=1)) == identify(Config(seed=2))
-        ('fbe47f6d82b435a8', False)
-    """
-    changed = {
-        one.name: getattr(config, one.name) for one in fields(config) if getattr(config, one.name) != _default(one)
-    }
-    return hashlib.sha256(_canonical(changed)).hexdigest()[:16]
 
 
 def sweep(
@@ -115,30 +80,6 @@ def sweep(
     return [path for config in configs if (path := folder / f"{identify(config)}.json").is_file()]
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """A run's record, checked.
-
-    Raises:
-        ValueError: the file is half-written, was edited, or is something else.
-    """
-    try:
-        record = json.loads(path.read_text())
-        if record["format"] != FORMAT:
-            raise ValueError(f"format {record['format']!r}")
-        found = _digest(record)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"{path}: expected a whole record ({FORMAT}), got {error}; remove it and run again") from error
-    if record.get("digest") != found:
-        raise ValueError(
-            f"{path}: its content has the digest {found}, expected {record.get('digest')}: it was changed by hand or "
-            "damaged; remove it and run again"
-        )
-    stem = path.name.split(".")[0]
-    if stem != record.get("name"):
-        raise ValueError(f"{path}: expected the record of {stem}, got that of {record.get('name')}")
-    return dict(record)
-
-
 def _one(run: Run[C], config: C, folder: Path, work: Path, threads: int) -> None:
     """Run one configuration in this process and write its record, unless it has one or is running elsewhere."""
     place = work / identify(config)
@@ -162,71 +103,14 @@ def _one(run: Run[C], config: C, folder: Path, work: Path, threads: int) -> None
                 raise SweepError(f"{error}; finished records are safe in {folder}") from error
             content["error"] = {"type": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}
         content["seconds"] = round(before + time.monotonic() - started, 1)
-        _write(folder, config, content, threads)
+        write_run(folder, config, content, threads=threads)
         if content["error"] is None:
             shutil.rmtree(place / "checkpoint", ignore_errors=True)
-
-
-def _write(folder: Path, config: Any, content: dict[str, Any], threads: int) -> None:
-    name = identify(config)
-    record = {
-        "format": FORMAT,
-        "name": name,
-        "config": asdict(config),
-        **content,
-        "environment": environment(threads),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    failed = folder / f"{name}.failed.json"
-    path = failed if content["error"] else folder / f"{name}.json"
-    try:
-        write_atomically(
-            path, json.dumps({**record, "digest": _digest(record)}, indent=0, allow_nan=False).encode() + b"\n"
-        )
-    except OSError as error:
-        raise SweepError(f"{path}: cannot be written ({error.strerror}); finished records are safe") from error
-    if path != failed:
-        failed.unlink(missing_ok=True)
-
-
-def environment(threads: int) -> dict[str, Any]:
-    """Versions, machine and commit: what a record says it ran on.
-
-    Example:
-        >>> environment(2)["threads"]
-        2
-    """
-    names = ("unmask", "torch", "numpy", "scipy", "scikit-learn")
-    return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-        "commit": _commit(),
-        "threads": threads,
-        "cores": os.cpu_count(),
-        "device": "cpu",
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-    }
 
 
 def _cores() -> int:
     """How many threads this process may use in all."""
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-
-
-def _commit() -> str | None:
-    """The commit of the source that runs, with ``+`` where files differ from it; None outside a repository."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
 
 
 def _finished(folder: Path, config: Any) -> bool:
@@ -298,14 +182,18 @@ def _reporting(
         watcher.join()
 
 
-def _default(one: Field[Any]) -> Any:
-    return one.default_factory() if one.default_factory is not MISSING else one.default
+@contextmanager
+def progress_bar(title: str, *, console: Console | None = None) -> Iterator[Callable[[float], None]]:
+    """A bar with the time left, for ``report``; where the output is no terminal nothing is drawn.
 
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    """SHA-256 of all but the digest itself."""
-    return hashlib.sha256(_canonical({key: value for key, value in record.items() if key != "digest"})).hexdigest()
+    Example:
+        >>> import io
+        >>> with progress_bar("runs", console=Console(file=io.StringIO())) as report:
+        ...     report(0.5)
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    console = console or Console(stderr=True)
+    with Progress(*columns, *times, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda share: bar.update(task, completed=share)

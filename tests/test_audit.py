@@ -1,0 +1,246 @@
+"""The audit, end to end: right where theory has the answer, the same however it is cut up, plain about bad input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from unmask.attacks import FGSM, PGD
+from unmask.attacks.trial import predict
+from unmask.audit import audit
+from unmask.losses import cross_entropy
+from unmask.models.masked import InputNoise, Quantised, ScaledLogits, SoftmaxOutput, ZeroBackward
+from unmask.report import Report
+
+EPSILON = 0.1
+
+
+@pytest.fixture(scope="module")
+def task(held_out):
+    return held_out.images[:150], held_out.labels[:150]
+
+
+@pytest.fixture(scope="module")
+def plain(perceptron, task):
+    return audit(perceptron, *task, epsilon=EPSILON)
+
+
+def outcomes(report):
+    return {attack.name: list(attack.correct) for attack in report.attacks}
+
+
+# --- what it finds
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.2])
+def test_a_linear_model_has_its_closed_form(epsilon, linear, task):
+    """An image is robust if for each rival k the maximum of z_k - z_y over its box, pixel by pixel, is below 0."""
+    images, labels = task
+    weight, bias = linear[1].weight.detach().double(), linear[1].bias.detach().double()
+    x = images.flatten(1).double()
+    low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
+    slope = weight - weight[labels][:, None]  # (N, K, pixels)
+    most = torch.where(slope > 0, slope * high[:, None], slope * low[:, None]).sum(2) + bias - bias[labels][:, None]
+    robust = most.scatter(1, labels[:, None], -1.0).amax(1) < 0
+    report = audit(linear, images, labels, epsilon=epsilon)
+    assert report.robust.count == int(robust.sum())
+    assert report.clean.count == int((predict(linear, images) == labels).sum())
+    assert (report.verdict, report.causes) == ("not masked", [])
+
+
+def test_saturation_is_found_and_taken_away(perceptron, plain, task):
+    report = audit(ScaledLogits(perceptron, 300.0), *task, epsilon=EPSILON)
+    assert (report.verdict, report.causes[0]) == ("masked", "float32 saturation")
+    assert report.claimed_accuracy > 0.9
+    assert report.robust_accuracy == pytest.approx(plain.robust_accuracy, abs=0.01)
+    assert (plain.verdict, plain.causes) == ("not masked", [])
+    assert plain.claimed_accuracy - plain.robust_accuracy < 0.05
+
+
+@pytest.mark.parametrize("wrap", [ZeroBackward, Quantised, SoftmaxOutput, InputNoise, ScaledLogits])
+def test_the_worst_case_is_the_worst(wrap, perceptron, task):
+    report = audit(wrap(perceptron), *task, epsilon=EPSILON)
+    standing = zip(*outcomes(report).values(), strict=True)
+    assert report.robust.count <= sum(map(all, standing))
+    assert report.robust_accuracy <= min(attack.accuracy.value for attack in report.attacks)
+    assert report.robust_accuracy <= report.claimed_accuracy
+    assert report.interval[0] <= report.robust_accuracy <= report.interval[1]
+
+
+def test_a_model_no_better_than_guessing_has_no_robustness_to_judge(task):
+    report = audit(lambda x: 0 * x.flatten(1)[:, :10], *task, epsilon=EPSILON)
+    assert report.verdict == "inconclusive"
+    assert "no better than guessing one of 10 classes" in report.decision.reason
+
+
+def test_float64_decides_as_float32(perceptron, plain, task):
+    model = nn.Sequential(nn.Flatten(), *(nn.Linear(*layer.weight.shape[::-1]) for layer in perceptron[1::2]))
+    model = nn.Sequential(model[0], model[1], nn.ReLU(), model[2]).double().eval()
+    model.load_state_dict(perceptron.state_dict())
+    report = audit(model, *task, epsilon=EPSILON)
+    assert report.environment["precision"] == "float64"
+    assert report.verdict == plain.verdict
+    assert report.robust_accuracy == pytest.approx(plain.robust_accuracy, abs=0.01)
+
+
+# --- the same however it is cut up
+
+
+@pytest.mark.parametrize("size", [1000, 30])
+def test_the_size_of_a_batch_does_not_matter(size, perceptron, plain, task):
+    report = audit(perceptron, *task, epsilon=EPSILON, batch_size=size)
+    assert outcomes(report) == outcomes(plain)
+    assert report.decision.answer == plain.decision.answer
+
+
+def test_the_order_of_the_images_does_not_matter(perceptron, plain, task):
+    images, labels = task
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    report = audit(perceptron, images[order], labels[order], epsilon=EPSILON)
+    for name, correct in outcomes(plain).items():
+        assert outcomes(report)[name] == [correct[row] for row in order.tolist()], name
+    assert replace(report.decision, reason="") == replace(plain.decision, reason="")
+    assert report.robust == plain.robust
+
+
+def test_any_iterable_of_batches_will_do(perceptron, plain, task):
+    loader = DataLoader(TensorDataset(*task), batch_size=48)
+    report = audit(perceptron, loader, epsilon="0.1")
+    assert replace(report, seconds=0.0) == replace(plain, seconds=0.0)
+
+
+def test_nothing_about_the_model_or_the_random_state_changes(perceptron, task):
+    model = nn.Sequential(perceptron, nn.Dropout(0.1)).train()
+    perceptron.eval()
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    report = audit(model, task[0][:50], task[1][:50], epsilon=EPSILON)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [model.training, model[0].training, model[1].training] == [True, False, True]
+    assert all(one.grad is None and one.requires_grad for one in model.parameters())
+    assert list(report.notes) == ["The model was in training mode; it was audited in evaluation mode."]
+
+
+def test_probabilities_are_noted_and_audited_as_logits(perceptron, plain, task):
+    report = audit(SoftmaxOutput(perceptron).eval(), *task, epsilon=EPSILON)
+    assert "returns probabilities" in report.notes[0]
+    assert report.verdict == "not masked"
+    assert report.robust_accuracy == pytest.approx(plain.robust_accuracy, abs=0.01)
+
+
+# --- the reference attack
+
+
+def by_hand(model, images, labels):
+    """A user's own FGSM, as a function."""
+    return FGSM(epsilon=EPSILON, loss=cross_entropy)(model, images, labels)
+
+
+@dataclass(frozen=True)
+class OwnSettings:
+    """A user's own, as a dataclass with an epsilon and no loss."""
+
+    epsilon: float
+
+    def __call__(self, model, images, labels):
+        return FGSM(epsilon=self.epsilon, loss=cross_entropy)(model, images, labels)
+
+
+@pytest.mark.parametrize("reference", [by_hand, OwnSettings(EPSILON)])
+def test_the_reference_may_be_the_users_own(reference, perceptron, plain, task):
+    report = audit(perceptron, *task, epsilon=EPSILON, reference=reference)
+    assert report.claimed == plain.claimed
+    assert report.verdict == "not masked"
+    masked = audit(ScaledLogits(perceptron, 300.0), *task, epsilon=EPSILON, reference=reference)
+    assert (masked.verdict, masked.causes[0]) == ("masked", "float32 saturation")
+
+
+def test_the_claim_is_that_of_the_reference(perceptron, plain, task):
+    report = audit(perceptron, *task, epsilon=EPSILON, reference=PGD(epsilon=EPSILON, steps=10))
+    assert report.claimed_accuracy < plain.claimed_accuracy
+    assert report.reference.startswith("PGD: epsilon 0.1, steps 10")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (FGSM(epsilon=0.3), r"reference: expected images in \[0, 1\] within epsilon 0.1, got pixels moved by 0.3"),
+        (lambda model, images, labels: images - 0.05, r"reference: expected .* and in \[-0.05, "),
+        (lambda model, images, labels: images * float("nan"), "reference: expected .* moved by nan"),
+    ],
+)
+def test_a_reference_that_is_allowed_more_is_refused(reference, message, perceptron, task):
+    with pytest.raises(ValueError, match=message):
+        audit(perceptron, *task, epsilon=EPSILON, reference=reference)
+
+
+# --- what is refused, and what is said
+
+
+def returning(change):
+    return lambda images: change(images.flatten(1)[:, :10])
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (returning(lambda z: z[:, :9]), {}, r"model: expected logits \(N, 10\) for 10 classes, got \(N, 9\)"),
+        (returning(lambda z: z), {"classes": "abc"}, r"labels: expected classes from 0 to 2, got 0 to 9"),
+        (returning(lambda z: z * float("nan")), {}, "model: expected finite logits, got NaN on 150 of 150 images"),
+        (returning(lambda z: z + float("inf")), {}, "model: expected finite logits, got infinite values on 150 of 150"),
+        (
+            returning(lambda z: z[:, :, None]),
+            {},
+            r"model: expected logits \(.*, classes\) for .*, got \(.*, 10, 1\)",
+        ),
+        (returning(lambda z: z), {"epsilon": 8}, r"epsilon: expected a number in \[0, 1\], got 8; .* as 8/255"),
+        (returning(lambda z: z), {"epsilon": "much"}, "epsilon: expected a number in .*, got 'much'"),
+        (returning(lambda z: z), {"batch_size": 0}, "batch size: expected a whole number above 0, got 0"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
+            {"device": "meta"},
+            r"device: expected the model on meta, found it on cpu; call model.to\('meta'\) first",
+        ),
+    ],
+)
+def test_bad_input_is_refused(model, options, message, task):
+    with pytest.raises(ValueError, match=message):
+        audit(model, *task, **{"epsilon": EPSILON} | options)
+
+
+def test_progress_never_goes_back_and_ends_at_one(perceptron, task):
+    told = []
+    audit(perceptron, *task, epsilon=EPSILON, batch_size=50, progress=lambda stage, share: told.append((stage, share)))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.1
+    assert shares[-1] == pytest.approx(1)
+    assert max(later - earlier for earlier, later in pairwise(shares)) < 0.25
+    assert {"reference attack", "40 steps"} <= {stage for stage, _ in told}
+
+
+def test_a_report_goes_to_json_and_back_and_onto_a_page(plain, tmp_path):
+    plain.to_json(tmp_path / "report.json")
+    assert Report.from_json(tmp_path / "report.json") == plain
+    plain.to_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Not masked" in page
+    assert f"{100 * plain.robust_accuracy:.1f}" in page
+
+
+def test_a_model_that_fails_on_attacked_images_only_still_gets_a_report(perceptron, task, tmp_path):
+    """It returns NaN wherever a pixel is no sixteenth, as in all images but the given ones."""
+
+    def model(images):
+        odd = ((16 * images).frac() != 0).flatten(1).any(1, keepdim=True)
+        return torch.where(odd, torch.nan, perceptron(images))
+
+    report = audit(model, *task, epsilon=EPSILON)
+    report.to_json(tmp_path / "report.json")
+    report.to_html(tmp_path / "report.html")
+    assert report.clean.value > 0.9

@@ -1,0 +1,297 @@
+"""The command line: each bad input ends in one plain line and exit code 2, and the commands work hand in hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from unmask.cli import main
+from unmask.models import build
+from unmask.models.masked import ScaledLogits, SoftmaxOutput
+from unmask.report import Report
+from unmask.weights import load_weights, read_tensors, save_weights
+
+# Factories, to be named on the command line.
+
+
+def fixed(classes=10):
+    """A linear model that is right on some digits; in evaluation mode."""
+    return build("linear", inputs=(1, 8, 8), classes=classes).eval()
+
+
+def three():
+    return fixed(classes=3)
+
+
+def in_training_mode():
+    return fixed().train()
+
+
+def probabilities():
+    return SoftmaxOutput(fixed()).eval()
+
+
+def not_a_number():
+    return nn.Sequential(fixed(), nn.Threshold(float("inf"), float("nan"))).eval()
+
+
+def for_other_images():
+    return nn.Sequential(nn.Flatten(), nn.Linear(49, 10)).eval()
+
+
+def just_a_function():
+    return lambda images: images.flatten(1)[:, 20:30]
+
+
+def raises():
+    raise RuntimeError("no luck\nand no more")
+
+
+def a_number():
+    return 3
+
+
+DATA = ["--data", "digits"]
+BOUND = ["--epsilon", "0.1"]
+FEW = [*DATA, *BOUND, "--samples", "20"]
+
+
+def unmask(*arguments):
+    """Run it; what was not a plain exit is raised again here."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, perceptron):
+    """Holds the weights of a trained network, and a file that holds something else."""
+    folder = tmp_path_factory.mktemp("files")
+    save_weights(perceptron, folder / "weights.safetensors")
+    torch.save({"weights": print}, folder / "code.pt")
+    return folder
+
+
+BAD = {
+    "data": (["test_cli:fixed", "--data", "cats", *BOUND], "cats: unknown data set; expected one of digits, mnist,"),
+    "data file": (["test_cli:fixed", "--data", "cats.npz", *BOUND], "cats.npz: no such file"),
+    "no data": (["test_cli:fixed", *BOUND], "Missing option '--data'"),
+    "epsilon 8": (
+        ["test_cli:fixed", *DATA, "--epsilon", "8"],
+        "'--epsilon': expected a number in [0, 1], got 8; images are in [0, 1], so write 8 grey levels as 8/255",
+    ),
+    "epsilon abc": (["test_cli:fixed", *DATA, "--epsilon", "abc"], "expected a number in [0, 1] such as 0.3 or 8/255"),
+    "epsilon 1/0": (["test_cli:fixed", *DATA, "--epsilon", "1/0"], "expected a number in [0, 1] such as 0.3 or 8/255"),
+    "factory raises": (["test_cli:raises", *FEW], "model: test_cli:raises raised RuntimeError: no luck"),
+    "factory gives a number": (["test_cli:a_number", *FEW], "test_cli:a_number to return a callable, got int"),
+    "module": (["nowhere:fixed", *FEW], "model: expected a factory at nowhere:fixed, got No module named 'nowhere'"),
+    "attribute": (["test_cli:nothing", *FEW], "module 'test_cli' has no attribute 'nothing'"),
+    "model": (["perceptron", *FEW], "model: expected PACKAGE.MODULE:FACTORY or one of mlp, linear, lenet+,"),
+    "widths": (["mlp", "--widths", "64,x", *FEW], "Invalid value for '--widths': 'x' is not a valid integer"),
+    "width": (["mlp", "--width", "64", *FEW], "width: expected none (mlp takes widths), got 64"),
+    "no weights": (["mlp", *FEW], "weights: expected a file for the built-in mlp, got none; pass --weights FILE"),
+    "missing weights": (["mlp", "--weights", "none.pt", *FEW], "none.pt: no such weights file"),
+    "other weights": (
+        ["mlp", "--widths", "32", "--weights", "weights.safetensors", *FEW],
+        "weights.safetensors: tensor '1.weight': expected shape (32, 64), got (64, 64)",
+    ),
+    "code for weights": (["mlp", "--weights", "code.pt", *FEW], "code.pt: expected weights as safetensors, or as .pt"),
+    "weights of a function": (
+        ["test_cli:just_a_function", "--weights", "weights.safetensors", *FEW],
+        "weights: expected none, since test_cli:just_a_function returned a function",
+    ),
+    "classes": (["test_cli:three", *FEW], "model: expected logits (N, 10) for 10 classes, got (N, 3)"),
+    "nan": (["test_cli:not_a_number", *FEW], "model: expected finite logits, got NaN on 20 of 20 images"),
+    "size": (["test_cli:for_other_images", *FEW], "model: raised RuntimeError on images (20, 1, 8, 8): mat1 and mat2"),
+    "samples": (["test_cli:fixed", *DATA, *BOUND, "--samples", "0"], "'--samples': 0 is not in the range"),
+    "device": (["test_cli:fixed", *FEW, "--device", "abacus"], "device: expected one that torch can use here, such as"),
+    "device out of reach": (["test_cli:fixed", *FEW, "--device", "fpga"], "such as cpu, got 'fpga': Could not run"),
+    "device without data": (["test_cli:fixed", *FEW, "--device", "meta"], "such as cpu, got 'meta'"),
+}
+
+
+def assert_refused(result, message):
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    *usage, last = result.stderr.strip().splitlines()
+    assert not usage or usage[0].startswith("Usage: ")
+    assert last.startswith("Error: ")
+    assert message in last
+    assert len(last) < 300
+
+
+@pytest.mark.parametrize("command", ["audit", "attack"])
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_plain_line(command, name, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    arguments, message = BAD[name]
+    assert_refused(unmask(command, *arguments), message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mlp", *DATA, "--objective", "fgsm"], "--objective fgsm trains against an attack: give its bound with --eps"),
+        (
+            ["mlp", *DATA, "--lr", "-1"],
+            "learning_rate and weight_decay: expected above 0 and from 0 up, got -1.0",
+        ),
+        (["mlp", *DATA, "--updates", "0"], "'--updates': 0 is not in the range"),
+        (["mlp", *DATA, "--out", "weights.safetensors"], "'--out': Directory 'weights.safetensors' is a file"),
+        (["vgg-11", *DATA], "inputs: expected images of at least 32x32 for vgg-11, got 8x8"),
+        (["test_cli:just_a_function", *DATA], "model: expected test_cli:just_a_function to return a torch module to"),
+        (["test_cli:three", *DATA], "model: expected logits (N, 10) for 10 classes, got (N, 3)"),
+        (["test_cli:for_other_images", *DATA], "model: raised RuntimeError on images (2, 1, 8, 8)"),
+    ],
+)
+def test_bad_input_to_train_is_one_plain_line(arguments, message, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    options = [] if "--out" in arguments else ["--out", "run"]
+    assert_refused(unmask("train", *arguments, *options), message)
+    assert not (folder / "run").exists()
+
+
+def test_where_it_was_found_is_shown_on_request():
+    with pytest.raises(ValueError, match="unknown data set"):
+        unmask("--traceback", "audit", "test_cli:fixed", "--data", "cats", *BOUND)
+
+
+NOTES = {
+    "probabilities": "The model returns probabilities, not logits",
+    "in_training_mode": "The model was in training mode",
+}
+
+
+@pytest.mark.parametrize("command", ["audit", "attack"])
+@pytest.mark.parametrize("factory", [*NOTES, "fixed", "just_a_function"])
+def test_what_can_be_repaired_is_said_and_work_goes_on(command, factory):
+    result = unmask(command, f"test_cli:{factory}", *FEW)
+    assert result.exit_code == 0
+    assert [name for name, note in NOTES.items() if note in result.stdout] == [factory] * (factory in NOTES)
+
+
+def masked():
+    """Sure of itself; stands for a network that was trained too long."""
+    return ScaledLogits(trained(), 300.0).eval()
+
+
+def trained():
+    model = build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,))
+    load_weights(model, Path("weights.safetensors"))  # in ``folder``
+    return model.eval()
+
+
+@pytest.mark.parametrize(("factory", "code"), [("masked", 1), ("trained", 0)])
+def test_masking_can_fail_a_pipeline(factory, code, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    result = unmask(
+        "audit",
+        f"test_cli:{factory}",
+        *DATA,
+        *BOUND,
+        "--samples",
+        150,
+        "--fail-on",
+        "masked",
+        "--out",
+        tmp_path / "new",
+    )
+    assert result.exit_code == code
+    report = Report.from_json(tmp_path / "new" / "report.json")
+    assert report.verdict == ("masked" if code else "not masked")
+    assert (report.samples, report.data, report.subject) == (150, "digits", f"test_cli:{factory}")
+    assert report.to_text().splitlines()[1] in result.stdout
+    assert report.verdict.capitalize() in (tmp_path / "new" / "report.html").read_text()
+
+
+def test_train_audit_attack_and_audit_what_was_saved(tmp_path):
+    settings = ["mlp", "--widths", "32", *DATA]
+    trained = unmask(
+        *("train", *settings, "--objective", "rfgsm+clean", *BOUND, "--updates", 150, "--lr", 0.005),
+        *("--schedule", "cosine", "--initialisation", "xavier", "--seed", 3, "--out", tmp_path),
+    )
+    assert trained.exit_code == 0
+    assert "epoch 17: update 150, loss" in trained.stdout
+    share = float(trained.stdout.split("validation accuracy ")[1].split(" %")[0])
+    assert share > 85
+    few = ["--weights", tmp_path / "weights.safetensors", *BOUND, "--samples", 100]
+    audited = unmask("audit", *settings, *few, "--reference", "pgd")
+    assert "under PGD: epsilon 0.1" in audited.stdout
+    assert audited.exit_code == 0
+
+    saved = tmp_path / "adversarial.npz"
+    attacked = unmask(
+        *("attack", *settings, *few, "--attack", "fgsm", "--epsilon", "0,0.05,0.2", "--save", saved, "--loss", "dlr")
+    )
+    assert attacked.exit_code == 0
+    accuracies = [float(line.split()[3]) for line in attacked.stdout.splitlines() if line.startswith("epsilon")]
+    assert len(accuracies) == 3
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > 85 > accuracies[2]
+    with np.load(saved) as content:
+        assert content["images"].shape == (100, 1, 8, 8)
+        assert list(content["classes"]) == list("0123456789")
+
+    again = unmask("audit", "mlp", "--widths", 32, "--data", saved, *few[:-2], "--out", tmp_path)
+    assert again.exit_code == 0
+    report = Report.from_json(tmp_path / "report.json")
+    assert (report.samples, report.classes) == (100, 10)
+    assert 100 * report.clean.value == pytest.approx(accuracies[2])
+
+
+@pytest.mark.parametrize("name", ["fgsm", "rfgsm", "frsm", "ifgsm", "pgd", "deepfool"])
+def test_every_attack_has_its_name(name):
+    result = unmask("attack", "test_cli:fixed", *FEW, "--attack", name, "--steps", 2, "--epsilon", "1/255")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("epsilon 0.003922: accuracy ")
+
+
+def test_a_stopped_training_is_resumed(tmp_path):
+    run = ["train", "lenet-d", "--width", 16, *DATA, "--objective", "rfgsm", *BOUND]
+    unmask(*run, "--updates", 18, "--out", tmp_path / "through")
+    unmask(*run, "--updates", 9, "--out", tmp_path / "parts")
+    resumed = unmask(*run, "--updates", 18, "--out", tmp_path / "parts", "--resume")
+    assert "epoch 1:" not in resumed.stdout
+    assert "epoch 2: update 18, loss" in resumed.stdout
+    first, second = (read_tensors(tmp_path / part / "weights.safetensors") for part in ("through", "parts"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = unmask(*run, "--updates", 18, "--out", tmp_path / "parts", "--resume", "--lr", 0.1)
+    assert other.exit_code == 2
+    assert "is of a run with learning_rate 0.001, got 0.1; resume with the same settings" in other.stderr
+
+
+def test_a_training_that_is_of_no_use_says_so(tmp_path):
+    stuck = unmask("train", "mlp", *DATA, "--lr", 10, "--epochs", 10, "--out", tmp_path / "stuck")
+    assert stuck.exit_code == 0
+    assert "The training is stuck at chance" in stuck.stdout
+    assert "Try a lower learning rate" in stuck.stdout
+    diverged = unmask("train", "mlp", *DATA, "--lr", 1e30, "--optimizer", "sgd", "--out", tmp_path / "diverged")
+    assert diverged.exit_code == 1
+    assert diverged.stderr.strip().startswith("Error: loss: expected a finite number, got ")
+    assert "Traceback" not in diverged.stderr
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in main.commands)], ids=lambda command: " ".join(command))
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_explains_every_option(command, option):
+    result = unmask(*command, option)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+    if not command:
+        assert all(name in result.stdout for name in main.commands)
+
+
+def test_help_is_there_at_once():
+    code = "import sys; from unmask.cli import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: " in run.stdout
+    assert not {"torch", "matplotlib", "numpy", "sklearn", "scipy", "rich.progress"} & set(run.stdout.split())
