@@ -295,3 +295,17 @@ def test_help_is_there_at_once():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage: " in run.stdout
     assert not {"torch", "matplotlib", "numpy", "sklearn", "scipy", "rich.progress"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce"], "expected a paper: yanagita2018 or yue2017"),
+        (["reproduce", "goodfellow2015"], "paper: expected one of yanagita2018, yue2017, got 'goodfellow2015'"),
+        (["reproduce", "yue2017", "--artefact", "fig99"], "artefact: expected one of fig1"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_refused(arguments, message, tmp_path):
+    result = CliRunner().invoke(main, [*arguments, "--results", str(tmp_path), "--work", str(tmp_path)])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())

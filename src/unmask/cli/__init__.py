@@ -10,6 +10,7 @@ from unmask import __version__
 from unmask.cli.attack import attack
 from unmask.cli.audit import audit
 from unmask.cli.demo import demo
+from unmask.cli.reproduce import reproduce
 from unmask.cli.train import train
 
 
@@ -36,7 +37,7 @@ def main(traceback: bool) -> None:
     """Tell whether a neural network's robustness is real or only gradient masking."""
 
 
-for command in (demo, audit, train, attack):
+for command in (demo, audit, train, attack, reproduce):
     main.add_command(command)
 
 if __name__ == "__main__":

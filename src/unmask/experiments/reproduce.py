@@ -245,8 +245,8 @@ def default_work(paper: str) -> Path:
         >>> default_work("yue2017").name
         'yue2017'
     """
-    root = os.environ.get("UNMASK_WORK") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmask"
-    return Path(root) / "runs" / paper
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmask" / "runs"
+    return Path(os.environ.get("UNMASK_WORK") or cache) / paper
 
 
 def summary(results: Path, papers: Sequence[Paper]) -> str:

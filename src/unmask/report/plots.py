@@ -268,6 +268,7 @@ def _scale_epsilon(ax: Axes, values: Sequence[float]) -> None:
         return
     if min(values) <= 0:
         ax.set_xscale("symlog", linthresh=min(positive), linscale=0.5)
+        ax.set_xlim(min(values), max(values))
     else:
         ax.set_xscale("log")
     _plain_numbers(ax.xaxis)

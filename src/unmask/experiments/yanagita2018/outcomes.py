@@ -12,7 +12,14 @@ from scipy import stats
 from unmask.experiments.artefact import Outcome, Part, Runs, Values, judge
 from unmask.experiments.perceptrons import SIZES
 from unmask.experiments.readings import at, deepfool, minus, natural, over, random_training, under, valid
-from unmask.experiments.yanagita2018.runs import LEARNING_RATES, OPTIMIZERS, READINGS, Config, reading_config
+from unmask.experiments.yanagita2018.runs import (
+    LEARNING_RATES,
+    OPTIMIZERS,
+    READINGS,
+    SECOND_RATES,
+    Config,
+    reading_config,
+)
 from unmask.models import build
 
 RATES = (0.01, 0.001)
@@ -32,9 +39,9 @@ def two(profile: Config) -> list[Config]:
 
 
 def optimizers(profile: Config) -> list[Config]:
-    """Every optimizer at its recommended rate, SGD and RMSprop also at 0.01."""
+    """Every optimizer at its recommended rate; SGD and RMSprop also at a second one."""
     others = [replace(profile, optimizer=name, learning_rate=rate) for name, rate in OPTIMIZERS.items()]
-    others += [replace(profile, optimizer=name, learning_rate=0.01) for name in ("sgd", "rmsprop")]
+    others += [replace(profile, optimizer=name, learning_rate=rate) for name, rate in SECOND_RATES.items()]
     return [*two(profile), *others]
 
 
@@ -92,8 +99,8 @@ def table2(runs: Runs) -> Outcome:
         "Adam": runs(learning_rate=0.001),
         "Adam 0.01": runs(learning_rate=0.01),
         "RMSprop": runs(optimizer="rmsprop", learning_rate=OPTIMIZERS["rmsprop"]),
-        "RMSprop 0.01": runs(optimizer="rmsprop", learning_rate=0.01),
-        "mini-batch 0.01": runs(optimizer="sgd", learning_rate=0.01),
+        "RMSprop 0.01": runs(optimizer="rmsprop", learning_rate=SECOND_RATES["rmsprop"]),
+        "mini-batch 0.1": runs(optimizer="sgd", learning_rate=SECOND_RATES["sgd"]),
     }
     readings = {
         "natural": natural,
@@ -254,7 +261,8 @@ def disc1(runs: Runs) -> Outcome:
     """FGS error by optimizer: which of Adam's two parts masks."""
     fgs = under(FGSM, runs.profile.epsilon)
     rows = {name: (key, OPTIMIZERS[key]) for name, key in (("momentum", "momentum"), ("AdaGrad", "adagrad"))}
-    rows |= {"SGD": ("sgd", 0.1), "RMSprop": ("rmsprop", 0.001), "Adam": ("adam", 0.001)}
+    rows |= {"SGD": ("sgd", 0.01), "SGD 0.1": ("sgd", 0.1)}
+    rows |= {"RMSprop": ("rmsprop", 0.001), "Adam": ("adam", 0.001)}
     rows |= {"RMSprop 0.01": ("rmsprop", 0.01), "Adam 0.01": ("adam", 0.01)}
     results = {name: runs(optimizer=key, learning_rate=rate) for name, (key, rate) in rows.items()}
     measured = {f"FGS error, {name}": at(found, -1, fgs) for name, found in results.items()}
@@ -262,7 +270,7 @@ def disc1(runs: Runs) -> Outcome:
         Part(what=what, values=measured[what], side="below", bound=98)
         for what in ("FGS error, RMSprop", "FGS error, Adam")
     ]
-    others = [f"FGS error, {name}" for name in ("SGD", "momentum", "AdaGrad")]
+    others = [f"FGS error, {name}" for name in ("SGD", "SGD 0.1", "momentum", "AdaGrad")]
     error += [Part(what=what, values=measured[what], side="above", bound=98) for what in others]
     return Outcome(
         measured=measured,
