@@ -75,7 +75,7 @@ def perceptron(*, rounds: int, updates: int = 100) -> Comparison:
     )
 
 
-def convolutional(*, rounds: int, updates: int = 10) -> Comparison:
+def convolutional(*, rounds: int, updates: int = 30) -> Comparison:
     """LeNet+, Adam, batches of 125, in both memory formats."""
     network = build("lenet+", inputs=(1, 28, 28), classes=10, seed=SEED)
     data = digits_like(updates * BATCH_SIZE, seed=SEED)
