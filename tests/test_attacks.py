@@ -680,3 +680,28 @@ def test_of_several_attacks_of_one_kind_a_trial_says_what_they_share():
 
 def nothing(model, images, labels):
     return images
+
+
+def test_an_update_between_two_trials_is_noticed():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    images, labels = torch.rand(8, 1, 2, 2), torch.zeros(8, dtype=torch.int64)
+    trial = Trial(attacks=[FGSM(epsilon=0.1)])
+    with torch.no_grad():
+        model[1].bias.copy_(torch.tensor([9.0, 0.0]))
+        before = trial(model, images, labels).correct
+        model[1].bias.copy_(torch.tensor([0.0, 9.0]))
+        after = trial(model, images, labels).correct
+    assert before.all()
+    assert not after.any()
+
+
+def test_the_examiner_draws_other_numbers_than_the_attacker():
+    drawn = []
+
+    def noisy(images):
+        drawn.append(torch.rand(()).item())
+        return images.flatten(1)
+
+    Trial(attacks=[FGSM(epsilon=0.1)])(noisy, torch.ones(1, 1, 1, 2), torch.tensor([0]))
+    attacker, examiner = drawn
+    assert attacker != examiner

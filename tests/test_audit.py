@@ -244,3 +244,13 @@ def test_a_model_that_fails_on_attacked_images_only_still_gets_a_report(perceptr
     report.to_json(tmp_path / "report.json")
     report.to_html(tmp_path / "report.html")
     assert report.clean.value > 0.9
+
+
+# --- what a verdict may say
+
+
+@pytest.mark.parametrize("wrap", [ZeroBackward, Quantised])
+def test_a_model_without_gradients_is_not_cleared(wrap, perceptron, task):
+    report = audit(wrap(perceptron), *task, epsilon=0.01)
+    assert report.verdict == "inconclusive"
+    assert "No attack that was run can stand in for gradients" in report.decision.reason

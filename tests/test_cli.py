@@ -92,7 +92,10 @@ BAD = {
     "epsilon 1/0": (["test_cli:fixed", *DATA, "--epsilon", "1/0"], "expected a number in [0, 1] such as 0.3 or 8/255"),
     "factory raises": (["test_cli:raises", *FEW], "model: test_cli:raises raised RuntimeError: no luck"),
     "factory gives a number": (["test_cli:a_number", *FEW], "test_cli:a_number to return a callable, got int"),
-    "module": (["nowhere:fixed", *FEW], "model: expected a factory at nowhere:fixed, got No module named 'nowhere'"),
+    "module": (
+        ["nowhere:fixed", *FEW],
+        "model: expected a factory at nowhere:fixed, got ModuleNotFoundError: No module",
+    ),
     "attribute": (["test_cli:nothing", *FEW], "module 'test_cli' has no attribute 'nothing'"),
     "model": (["perceptron", *FEW], "model: expected PACKAGE.MODULE:FACTORY or one of mlp, linear, lenet+,"),
     "widths": (["mlp", "--widths", "64,x", *FEW], "Invalid value for '--widths': 'x' is not a valid integer"),
@@ -250,7 +253,8 @@ def test_train_audit_attack_and_audit_what_was_saved(tmp_path):
 
 @pytest.mark.parametrize("name", ["fgsm", "rfgsm", "frsm", "ifgsm", "pgd", "deepfool"])
 def test_every_attack_has_its_name(name):
-    result = unmask("attack", "test_cli:fixed", *FEW, "--attack", name, "--steps", 2, "--epsilon", "1/255")
+    steps = [] if name in ("fgsm", "rfgsm", "frsm") else ["--steps", 2]
+    result = unmask("attack", "test_cli:fixed", *FEW, "--attack", name, *steps, "--epsilon", "1/255")
     assert result.exit_code == 0
     assert result.stdout.startswith("epsilon 0.003922: accuracy ")
 
@@ -275,7 +279,7 @@ def test_a_training_that_is_of_no_use_says_so(tmp_path):
     assert "The training is stuck at chance" in stuck.stdout
     assert "Try a lower learning rate" in stuck.stdout
     diverged = unmask("train", "mlp", *DATA, "--lr", 1e30, "--optimizer", "sgd", "--out", tmp_path / "diverged")
-    assert diverged.exit_code == 1
+    assert diverged.exit_code == 3
     assert diverged.stderr.strip().startswith("Error: loss: expected a finite number, got ")
     assert "Traceback" not in diverged.stderr
 
@@ -309,3 +313,20 @@ def test_what_cannot_be_reproduced_is_refused(arguments, message, tmp_path):
     result = CliRunner().invoke(main, [*arguments, "--results", str(tmp_path), "--work", str(tmp_path)])
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_an_option_that_means_nothing_is_refused():
+    result = unmask("attack", "test_cli:fixed", *FEW, "--attack", "fgsm", "--steps", 2, "--epsilon", "0.1")
+    assert_refused(result, "--steps: is for ifgsm, pgd, deepfool, and means nothing to fgsm")
+
+
+def test_training_does_not_write_over_a_run(tmp_path):
+    few = ("train", "linear", *DATA, "--updates", 2, "--out", tmp_path)
+    assert unmask(*few).exit_code == 0
+    assert_refused(unmask(*few), "holds a run already; go on with it by --resume, or name another folder")
+    assert unmask(*few, "--resume").exit_code == 0
+
+
+def test_what_goes_wrong_here_is_not_taken_for_an_answer(monkeypatch):
+    monkeypatch.setattr(sys.modules["unmask.cli.attack"], "find_device", lambda name: 1 / 0)
+    assert unmask("attack", "test_cli:fixed", *FEW, "--epsilon", "0.1").exit_code == 3

@@ -11,6 +11,7 @@ from torch import nn
 
 from unmask.attacks import FGSM, PGD, Trial
 from unmask.attacks.trial import predict
+from unmask.audit import audit
 from unmask.losses import cross_entropy
 from unmask.models.masked import Quantised, ScaledLogits, ZeroBackward
 from unmask.numerics import Batches
@@ -157,13 +158,14 @@ def always(value):
 
 @pytest.mark.parametrize(("lead", "fired"), [(16.0, False), (17.5, True)])
 def test_saturation_begins_where_the_probability_rounds_to_one(lead, fired):
-    trial = Trial(attacks=[FGSM(epsilon=0.1)])
     images, labels = torch.rand(5, 1, 2, 2), torch.ones(5, dtype=torch.int64)
-    finding = Saturation(control=trial, remedy=trial)(always(lead), images, labels)
+    blunt, exact = Trial(attacks=[FGSM(epsilon=0.1, loss=cross_entropy)]), Trial(attacks=[FGSM(epsilon=0.1)])
+    finding = Saturation(control=blunt, remedy=exact)(always(lead), images, labels)
     assert finding.fired == fired
+    assert not Saturation(control=exact, remedy=exact)(always(lead), images, labels).fired
     assert finding.evidence["log odds"] == [lead] * 5
     assert finding.evidence["saturated"] == [fired] * 5
-    double = Saturation(control=trial, remedy=trial)(always(lead), images.double(), labels)
+    double = Saturation(control=blunt, remedy=exact)(always(lead), images.double(), labels)
     assert not double.fired
     assert (finding.name, double.name) == ("float32 saturation", "saturation")
 
@@ -224,3 +226,13 @@ def test_a_model_that_knows_one_class_only_cannot_be_fooled_at_epsilon_one():
 def test_an_attack_without_a_sweep_has_no_curve(perceptron, held_out):
     with pytest.raises(TypeError, match="attack: expected one with a sweep over epsilons, got <function unaided"):
         accuracy_curve("x", unaided, perceptron, held_out.images, held_out.labels, epsilons=[0.1], batches=Batches())
+
+
+def test_a_claim_that_was_right_is_not_called_masked(perceptron, held_out):
+    """The ripple spoils one step, but not the many steps of the second reference: its claim was right."""
+    model, task = Rippled(perceptron, period=0.2), (held_out.images, held_out.labels)
+    naive = audit(model, *task, epsilon=0.2)
+    honest = audit(model, *task, epsilon=0.2, reference=PGD(epsilon=0.2, steps=40))
+    assert "non-smooth loss surface" in naive.causes
+    assert honest.causes == []
+    assert list(honest.decision.weaknesses) == []

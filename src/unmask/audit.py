@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unmask.attacks import FGSM, FRSM, PGD, Attack
 from unmask.exhibits import environment, log_odds_histogram, specimens
 from unmask.losses import cross_entropy
-from unmask.numerics import Batches, Model
+from unmask.numerics import Batches, Model, derive_seed
 from unmask.probes.battery import Battery
 from unmask.probes.sweep import accuracy_curve
 from unmask.record import AttackResult, Curve, Proportion
@@ -78,7 +78,7 @@ def audit(
     task = (audited.model, audited.images, audited.labels)
     reference = reference or FGSM(epsilon=bound, loss=cross_entropy)
     battery = Battery(reference, epsilon=bound, classes=audited.classes, seed=seed, batches=batches)
-    curves = _attack(battery, reference, audited, bound, batches, progress)
+    curves = _attack(battery, reference, audited, bound, seed, batches, progress)
     findings = [probe(*task) for probe in battery.probes]
     outcomes = {trial.name: trial(*task) for trial, _ in battery.trials}
     held = torch.stack([outcome.correct for outcome in outcomes.values()])
@@ -92,7 +92,7 @@ def audit(
         clean=_share(held[0]),
         claimed=_share(held[1]),
         robust=_share(held.all(0)),
-        decision=decide(findings, clean=_share(held[0]), classes=audited.classes),
+        decision=decide(findings, clean=_share(held[0]), classes=audited.classes, claimed=held[1].tolist()),
         findings=findings,
         attacks=[
             AttackResult(
@@ -106,7 +106,7 @@ def audit(
         curves=curves,
         histograms=[log_odds_histogram(findings[0].evidence["log odds"])],
         specimens=specimens(audited.images, audited.labels, outcomes, classes=classes),
-        notes=audited.notes,
+        notes=[*audited.notes, *_shortened(len(audited.labels))],
         seconds=time.perf_counter() - started,
         seed=seed,
         environment=environment(torch.device(batches.device or "cpu"), audited.images.dtype),
@@ -114,7 +114,13 @@ def audit(
 
 
 def _attack(
-    battery: Battery, reference: Any, audited: Subject, epsilon: float, batches: Batches, progress: Progress | None
+    battery: Battery,
+    reference: Any,
+    audited: Subject,
+    epsilon: float,
+    seed: int,
+    batches: Batches,
+    progress: Progress | None,
 ) -> list[Curve]:
     """Run every trial once, so that the probes only have to recall it, and draw the curves; report how far it is."""
     shown: dict[str, Any] = {"reference attack": reference} if hasattr(reference, "sweep") else {}
@@ -124,7 +130,9 @@ def _attack(
         "random signs": FRSM(epsilon=epsilon),
     }
     epsilons = sorted({*GRID, epsilon})
-    images, labels = audited.images[:CURVE_IMAGES], audited.labels[:CURVE_IMAGES]
+    generator = torch.Generator().manual_seed(derive_seed(seed, "curves"))
+    few = torch.randperm(len(audited.labels), generator=generator)[:CURVE_IMAGES]
+    images, labels = audited.images[few], audited.labels[few]
     costs = {name: len(epsilons) * (CURVE_STEPS if isinstance(attack, PGD) else 0.5) for name, attack in shown.items()}
     whole = sum(cost for _, cost in battery.trials) * len(audited.labels) + sum(costs.values()) * len(labels)
     done = 0.0
@@ -154,11 +162,17 @@ def _attack(
 def _check_reach(found: Tensor, images: Tensor, epsilon: float) -> None:
     """Refuse a reference attack that is allowed more than the audit: its images would count for the worst case."""
     moved, (low, high) = float((found - images).abs().max()), found.aminmax()
-    if not (moved <= epsilon + 1e-6 and low >= 0 and high <= 1):
+    rounding = max(1e-6, 2 * torch.finfo(images.dtype).eps)
+    if not (moved <= epsilon + rounding and low >= 0 and high <= 1):
         raise ValueError(
             f"reference: expected images in [0, 1] within epsilon {epsilon:.6g}, got pixels moved by {moved:.6g} and "
             f"in [{low:.4g}, {high:.4g}]; give the attack the epsilon of the audit"
         )
+
+
+def _shortened(total: int) -> list[str]:
+    """What was measured on part of the images."""
+    return [f"The curves over epsilon rest on {CURVE_IMAGES} of the images."] if total > CURVE_IMAGES else []
 
 
 def _share(correct: Tensor) -> Proportion:

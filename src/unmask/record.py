@@ -46,7 +46,7 @@ class Finding:
     Attributes:
         name: the suspected cause, e.g. ``"float32 saturation"``.
         kind: ``"masking"`` if a confirmed finding means that gradients are masked, ``"weak attack"`` if it only means
-            that the reference attack was given too little to work with.
+            that the reference attack was given too little to work with, ``"symptom"`` if it decides nothing by itself.
         value: the measured symptom; ``threshold``: the value from which on it counts.
         fired: whether the symptom is present.
         symptom: what was measured, in one sentence with the figures.
@@ -56,6 +56,8 @@ class Finding:
         after: the same under the remedied attack.
         advice: what to do if the cause is confirmed.
         evidence: further values per example, by name.
+        blinding: the symptom alone leaves gradient attacks without direction, so that unless the remedy is confirmed
+            the verdict stays open.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Finding:
     after: Sequence[bool]
     advice: str
     evidence: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    blinding: bool = False
 
     @property
     def accuracy_before(self) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unmask.gradients import input_gradient
 from unmask.numerics import Batches, Model, out_of_memory, undisturbed
 from unmask.threat import check_batch
 
@@ -98,10 +99,14 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
     if lowest < 0 or highest >= wanted:
         raise ValueError(f"labels: expected classes from 0 to {wanted - 1}, got {lowest} to {highest}")
     if logits.shape[1] < wanted or (classes is not None and logits.shape[1] != classes):
-        raise ValueError(f"model: expected logits (N, {wanted}) for {wanted} classes, got (N, {logits.shape[1]})")
+        raise ValueError(
+            f"model: expected logits (N, {wanted}) for {wanted} classes, got (N, {logits.shape[1]}); if the data lack "
+            "some of the classes, name them all (in an .npz as an array 'classes')"
+        )
     if bad := int((~logits.isfinite().all(1)).sum()):
         kind = "NaN" if logits.isnan().any() else "infinite values"
         raise ValueError(f"model: expected finite logits, got {kind} on {bad} of {len(logits)} images")
+    _try_gradient(model, images[:1], labels[:1], batches)
     if _are_probabilities(logits):
         model = LogProbabilities(model)
         notes.append(
@@ -123,6 +128,19 @@ def _logits(model: Model, images: Tensor) -> Tensor:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"model: expected logits ({len(images)}, classes) for {len(images)} images, got {found}")
     return logits
+
+
+def _try_gradient(model: Model, image: Tensor, label: Tensor, batches: Batches) -> None:
+    """Refuse a model that cannot be asked for a gradient; one whose gradient is merely zero is none of those."""
+
+    def ask(x: Tensor, y: Tensor) -> Tensor:
+        with undisturbed(model):
+            return input_gradient(model, x, y).gradient
+
+    try:
+        batches(ask, image, label)
+    except RuntimeError as error:
+        raise ValueError(f"model: raised {type(error).__name__} when asked for a gradient: {error}") from error
 
 
 def _are_probabilities(logits: Tensor) -> bool:

@@ -74,13 +74,20 @@ def paired_gain(before: Sequence[bool], after: Sequence[bool], *, comparisons: i
     )
 
 
-def decide(findings: Sequence[Finding], *, clean: Proportion, classes: int) -> Verdict:
+def decide(
+    findings: Sequence[Finding], *, clean: Proportion, classes: int, claimed: Sequence[bool] | None = None
+) -> Verdict:
     """Apply the rule to all findings.
 
-    A cause is confirmed when its symptom is present and its remedy, against the unrepaired attack of equal budget on
-    the same examples, gains more than ``EFFECT`` by the lower end of the corrected interval. Any confirmed cause of
-    kind ``"masking"`` makes the verdict ``"masked"``. It is ``"inconclusive"`` where a symptom is present and the
-    interval leaves both answers open, or where the model does no better than guessing; else ``"not masked"``.
+    A cause is confirmed when its symptom is present and its remedy gains more than ``EFFECT``, by the lower end of the
+    corrected interval, on the same examples: over the unrepaired attack of equal budget, and over what was claimed.
+    The smaller of the two gains is reported. Any confirmed cause of kind ``"masking"`` makes the verdict ``"masked"``.
+    It is ``"inconclusive"`` where a symptom is present and the interval leaves both answers open, where gradient
+    attacks are blind and no other attack settled the matter, or where the model does no better than guessing; else
+    ``"not masked"``.
+
+    Args:
+        claimed: per example, whether it is still classified correctly under the reference attack.
 
     Example:
         >>> decide([], clean=proportion(98, 100), classes=10).answer
@@ -94,14 +101,17 @@ def decide(findings: Sequence[Finding], *, clean: Proportion, classes: int) -> V
             causes=[],
             weaknesses=[],
         )
-    gains = {
-        finding.name: paired_gain(finding.before, finding.after, comparisons=len(findings)) for finding in findings
-    }
+    decisive = [finding for finding in findings if finding.kind != "symptom"]
+    gains = {finding.name: _gain(finding, claimed, len(decisive)) for finding in decisive}
+    findings = decisive
     confirmed = [finding for finding in findings if finding.fired and gains[finding.name].low > EFFECT]
     causes = _ranked(confirmed, gains, "masking")
     weaknesses = _ranked(confirmed, gains, "weak attack")
     if causes:
         return Verdict(answer="masked", reason=_because(causes), causes=causes, weaknesses=weaknesses)
+    if blind := [finding for finding in findings if finding.fired and finding.blinding]:
+        reason = f"{blind[0].symptom} No attack that was run can stand in for gradients here: ask a query attack."
+        return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
     open_questions = [
         finding
         for finding in findings
@@ -111,6 +121,12 @@ def decide(findings: Sequence[Finding], *, clean: Proportion, classes: int) -> V
         reason = _undecided(open_questions[0], gains)
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
     return Verdict(answer="not masked", reason=_cleared(findings, gains), causes=[], weaknesses=weaknesses)
+
+
+def _gain(finding: Finding, claimed: Sequence[bool] | None, comparisons: int) -> PairedGain:
+    """What the remedy wins over its control, or over what was claimed, whichever is less."""
+    over = [finding.before] if claimed is None else [finding.before, claimed]
+    return min((paired_gain(held, finding.after, comparisons=comparisons) for held in over), key=lambda one: one.low)
 
 
 def _ranked(findings: Sequence[Finding], gains: dict[str, PairedGain], kind: str) -> list[Cause]:
@@ -130,7 +146,8 @@ def _because(causes: Sequence[Cause]) -> str:
     first = causes[0]
     return (
         f"Repairing {first.name} takes a further {100 * first.gain:.1f} points of accuracy "
-        f"({100 * first.low:.1f} to {100 * first.high:.1f}) that the unrepaired attack of the same budget leaves."
+        f"({100 * first.low:.1f} to {100 * first.high:.1f}), over what was claimed and over an unrepaired attack of "
+        "the same budget."
     )
 
 

@@ -9,9 +9,9 @@ from types import FunctionType
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unmask.numerics import Batches, Model, describe, undisturbed
+from unmask.numerics import Batches, Model, derive_seed, describe, undisturbed
 
 Attack = Callable[[Model, Tensor, Tensor], Tensor]
 """Anything called ``attack(model, images, labels) -> images``."""
@@ -55,16 +55,18 @@ class Trial:
     attacks: Sequence[Attack]
     name: str = ""
     batches: Batches = field(default_factory=Batches)
-    _remembered: tuple[Model, Tensor, Tensor, Outcome] | None = field(default=None, init=False, repr=False)
+    _remembered: tuple[tuple[object, ...], Outcome] | None = field(default=None, init=False, repr=False)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
         """Attack all examples, or recall what came of it."""
+        task = (model, images, labels, _state(model))
         if self._remembered and all(
-            held is given for held, given in zip(self._remembered, (model, images, labels), strict=False)
+            held is given or (isinstance(held, tuple) and held == given)
+            for held, given in zip(self._remembered[0], task, strict=True)
         ):
-            return self._remembered[3]
+            return self._remembered[1]
         outcome = Outcome(*self.batches(lambda x, y: self._worst(model, x, y), images, labels))
-        self._remembered = (model, images, labels, outcome)
+        self._remembered = (task, outcome)
         return outcome
 
     def _worst(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
@@ -95,6 +97,11 @@ class Trial:
         return "; ".join(listed)
 
 
+def _state(model: Model) -> tuple[int, ...]:
+    """How often each of a module's tensors has been written: an update in between makes it another model."""
+    return tuple(one._version for one in model.state_dict().values()) if isinstance(model, nn.Module) else ()
+
+
 def predict(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
     """The class with the highest logit for each image, int64 (N,); evaluation mode, no gradient.
 
@@ -102,7 +109,7 @@ def predict(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
         >>> predict(lambda x: x.flatten(1), torch.tensor([0.1, 0.9]).view(1, 1, 1, 2))
         tensor([1])
     """
-    with undisturbed(model, seed=seed), torch.no_grad():
+    with undisturbed(model, seed=derive_seed(seed, "examiner")), torch.no_grad():
         return model(images).argmax(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 import click
 
@@ -15,15 +16,20 @@ from unmask.cli.train import train
 
 
 class _Commands(click.Group):
-    """A group that says in one line what was wrong with the input, and exits with 2."""
+    """A group that says in one line what was wrong with the input and exits with 2; with 3 if the fault is ours."""
 
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
         except (ValueError, OSError) as error:
-            if context.params["traceback"]:
+            if context.params["show_traceback"]:
                 raise
             raise _BadInput(" ".join(str(error).split())) from error
+        except (click.ClickException, click.exceptions.Exit, click.exceptions.Abort):
+            raise
+        except Exception:  # 1 is the answer "masked": a failure of ours must not be taken for it
+            traceback.print_exc()
+            context.exit(3)
 
 
 class _BadInput(click.ClickException):
@@ -32,8 +38,10 @@ class _BadInput(click.ClickException):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
-@click.option("--traceback", is_flag=True, help="On bad input show where it was found, for a bug report.")
-def main(traceback: bool) -> None:
+@click.option(
+    "--traceback", "show_traceback", is_flag=True, help="On bad input show where it was found, for a bug report."
+)
+def main(show_traceback: bool) -> None:
     """Tell whether a neural network's robustness is real or only gradient masking."""
 
 

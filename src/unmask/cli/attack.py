@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import click
@@ -18,10 +19,16 @@ from unmask.cli.options import (
     model_options,
     progress_bar,
     run_options,
+    sample_options,
 )
 from unmask.record import write_atomically
 
 ATTACKS = ("fgsm", "rfgsm", "frsm", "ifgsm", "pgd", "deepfool")
+MEANT_FOR = {
+    "loss": ("fgsm", "rfgsm", "ifgsm", "pgd"),
+    "steps": ("ifgsm", "pgd", "deepfool"),
+    "restarts": ("pgd",),
+}
 LOSSES = ("log-odds", "cross-entropy", "margin", "dlr")
 
 
@@ -34,17 +41,14 @@ LOSSES = ("log-odds", "cross-entropy", "margin", "dlr")
 @click.option("--loss", type=click.Choice(LOSSES), default="log-odds", show_default=True, help="What gradients climb.")
 @click.option("--steps", type=click.IntRange(1), default=40, show_default=True, help="For ifgsm, pgd and deepfool.")
 @click.option("--restarts", type=click.IntRange(1), default=1, show_default=True, help="For pgd.")
-@click.option(
-    "--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed."
-)
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Halved when memory runs out."
-)
+@sample_options
 @click.option(
     "--save", type=FILE, help="Write the adversarial images of the last epsilon as .npz (images, labels, classes)."
 )
 @run_options
+@click.pass_context
 def attack(
+    context: click.Context,
     model: str,
     widths: tuple[int, ...] | None,
     width: int | None,
@@ -56,6 +60,7 @@ def attack(
     loss: str,
     steps: int,
     restarts: int,
+    split: str | None,
     samples: int,
     batch_size: int,
     save: Path | None,
@@ -74,7 +79,11 @@ def attack(
     from unmask.subject import examine
     from unmask.verdict import proportion
 
-    images = load_data(data, data_dir, samples=samples, seed=seed)
+    for option, meant in MEANT_FOR.items():
+        given = context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in meant:
+            raise click.UsageError(f"--{option}: is for {', '.join(meant)}, and means nothing to {name}")
+    images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
     place = find_device(device)
     classifier = load_model(model, weights, images, place, widths=widths, width=width)
     batches = Batches(size=batch_size, device=place)
@@ -94,7 +103,7 @@ def attack(
             case "ifgsm":
                 return IFGSM(epsilon=bound, steps=steps, loss=climb)
             case "deepfool":
-                return DeepFool(epsilon=bound, steps=steps)
+                return DeepFool(epsilon=bound, steps=steps, norm=math.inf)
             case _:
                 return PGD(epsilon=bound, steps=steps, restarts=restarts, loss=climb, seed=seed)
 

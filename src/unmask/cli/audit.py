@@ -17,6 +17,7 @@ from unmask.cli.options import (
     model_options,
     progress_bar,
     run_options,
+    sample_options,
 )
 
 REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds")
@@ -36,12 +37,7 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds")
     show_default=True,
     help="The attack whose claim is audited; with cross entropy unless it says log-odds.",
 )
-@click.option(
-    "--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many images, drawn by seed."
-)
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Halved when memory runs out."
-)
+@sample_options
 @click.option("--out", type=FOLDER, help="Where to write report.html and report.json.")
 @click.option("--fail-on", type=click.Choice(["masked"]), help="Exit with 1 if that is the verdict.")
 @run_options
@@ -56,6 +52,7 @@ def audit(
     data_dir: Path | None,
     epsilon: float,
     reference: str,
+    split: str | None,
     samples: int,
     batch_size: int,
     out: Path | None,
@@ -72,7 +69,7 @@ def audit(
     from unmask.audit import audit as run
     from unmask.losses import cross_entropy, log_odds
 
-    images = load_data(data, data_dir, samples=samples, seed=seed)
+    images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
     place = find_device(device)
     classifier = load_model(model, weights, images, place, widths=widths, width=width)
     loss = log_odds if reference.endswith("log-odds") else cross_entropy
@@ -91,7 +88,7 @@ def audit(
             batch_size=batch_size,
             seed=seed,
             subject=model,
-            data=images.name,
+            data=f"{images.name}, {split}" if split else images.name,
             classes=images.classes,
             progress=lambda stage, share: bar.update(task, description=stage, completed=share),
         )

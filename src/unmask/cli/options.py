@@ -75,6 +75,18 @@ data_options = together(
     click.option("--data-dir", type=FOLDER, help="Where the data sets lie; else $UNMASK_DATA, the cache, a download."),
 )
 
+sample_options = together(
+    click.option(
+        "--split",
+        type=click.Choice(["train", "validation", "train+validation", "test", "all"]),
+        help="Which images; by default the test images of a built-in set, all of your own.",
+    ),
+    click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many, drawn by seed."),
+    click.option(
+        "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Halved when memory runs out."
+    ),
+)
+
 run_options = together(
     click.option("--device", default="cpu", show_default=True, help="Where to work, e.g. cuda."),
     click.option("--seed", type=int, default=0, show_default=True, help="Of all random numbers."),
@@ -125,13 +137,14 @@ def find_model(
         shape: tuple[int, int, int] = tuple(data.images.shape[1:])  # type: ignore[assignment]
         return build(name, inputs=shape, classes=len(data.classes), widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
     module_name, _, factory_name = name.partition(":")
-    sys.path.insert(0, "")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"model: expected a factory at {name}, got {_first_line(error)}") from error
-    finally:
-        sys.path.remove("")
+    except Exception as error:  # the user's module may raise anything
+        raise ValueError(
+            f"model: expected a factory at {name}, got {type(error).__name__}: {_first_line(error)}"
+        ) from error
     try:
         model = factory()
     except Exception as error:

@@ -24,6 +24,10 @@ OBJECTIVES = ("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "pgd", "lo
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corrected", "adam-literal")
 
 
+class _Diverged(click.ClickException):
+    exit_code = 3
+
+
 @click.command()
 @model_options
 @data_options
@@ -87,6 +91,10 @@ def train(
 
     if objective != "normal" and epsilon is None:
         raise click.UsageError(f"--objective {objective} trains against an attack: give its bound with --epsilon")
+    if objective == "normal" and epsilon is not None:
+        raise click.UsageError("--epsilon: means nothing to --objective normal, which trains on clean images")
+    if not resume and (out / "checkpoint.json").is_file():
+        raise click.UsageError(f"--out: {out} holds a run already; go on with it by --resume, or name another folder")
     place = find_device(device)
     images = load_data(data, data_dir, split="train")
     network = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
@@ -122,7 +130,7 @@ def train(
                 bar.update(task, completed=last.update)
                 click.echo(f"epoch {last.number}: update {last.update}, loss {last.loss:.4f}, {last.seconds:.1f} s")
         except DivergedError as error:
-            raise click.ClickException(str(error)) from error
+            raise _Diverged(str(error)) from error
     save_weights(network, out / "weights.safetensors")
     click.echo(f"wrote {out / 'weights.safetensors'}")
     if last and last.stuck:

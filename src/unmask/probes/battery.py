@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from unmask.attacks import FGSM, FRSM, PGD, RFGSM, Attack, Trial
-from unmask.losses import RivalMargin, cross_entropy, log_odds
+from unmask.losses import Loss, RivalMargin, cross_entropy, dlr, log_odds, margin
 from unmask.numerics import Batches, Model, derive_seed
 from unmask.probes.noise import Noise
 from unmask.probes.saturation import Saturation
@@ -58,7 +58,9 @@ class Battery:
         self.clean = self._trial("no attack", 1, unchanged)
         self.claimed = self._trial("reference attack", 2, reference)
         if _has(reference, "loss"):
-            as_given, repaired = self.claimed, self._trial("reference, log-odds", 2, _with(reference, loss=log_odds))
+            as_given = repaired = self.claimed
+            if not _is_unsaturating(_loss_of(reference)):
+                repaired = self._trial("reference, log-odds", 2, _with(reference, loss=log_odds))
         else:
             blunt = FGSM(epsilon=epsilon, loss=cross_entropy)
             as_given = self._trial("reference, then one step, cross entropy", 3, reference, blunt)
@@ -89,6 +91,16 @@ class Battery:
                 return trial
         self.trials.append((Trial(attacks=attacks, name=name, batches=self._batches), cost))
         return self.trials[-1][0]
+
+
+def _is_unsaturating(loss: Loss) -> bool:
+    """Whether it is a loss of ours whose gradient does not round away; of any other we do not know."""
+    return loss in (log_odds, margin, dlr) or isinstance(loss, RivalMargin)
+
+
+def _loss_of(attack: Any) -> Loss:
+    loss: Loss = attack.loss
+    return loss
 
 
 def _has(attack: Attack, setting: str) -> bool:

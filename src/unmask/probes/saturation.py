@@ -18,6 +18,9 @@ from unmask.record import Finding
 class Saturation:
     """Symptom: ``p_y`` rounds to 1 on more than ``threshold`` of the images. Remedy: the log-odds loss, same attack.
 
+    Control and remedy are one trial where the audited attack does not use cross entropy: then nothing is claimed that
+    saturation could have spoilt, and the symptom counts for nothing.
+
     Evidence per example: ``log odds`` for the true class; ``saturated``, whether ``p_y`` is exactly 1; ``zero
     gradient``, of cross entropy; ``fidelity``, the share of pixels where cross entropy's gradient has the sign of
     log-odds', over those where the latter is not 0 (1 where it is 0 throughout).
@@ -45,13 +48,13 @@ class Saturation:
             kind="masking",
             value=value,
             threshold=self.threshold,
-            fired=value > self.threshold,
+            fired=value > self.threshold and self.control is not self.remedy,
             symptom=f"On {100 * value:.1f} % of the images the true class's probability rounds to 1, so that cross "
             f"entropy's gradient leaves it out; on {100 * zero.double().mean():.1f} % that gradient is all zero. "
             f"Its signs are right in {100 * fidelity.double().mean():.1f} % of the pixels (median log-odds "
             f"{lead.double().median():.1f}).",
-            intervention="the same attack with the log-odds loss, which does not saturate",
-            control="the same attack with cross entropy",
+            intervention=f"the log-odds loss, which does not saturate ({self.remedy.name})",
+            control=f"the attack as it is ({self.control.name})",
             before=self.control(model, images, labels).correct.tolist(),
             after=self.remedy(model, images, labels).correct.tolist(),
             advice="Attack with the log-odds loss (the default in unmask) or in float64; do not report accuracies from "

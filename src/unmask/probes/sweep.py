@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -88,6 +88,8 @@ def accuracy_curve(
 
     def correct(x: Tensor, y: Tensor) -> Tensor:
         points: Iterator[Tensor] = type(attack).sweep(model, x, y, epsilons=epsilons, **options)
+        if "alpha" in options and options["alpha"] is None:  # half of each epsilon, which one sweep holds fixed
+            points = (replace(attack, epsilon=epsilon)(model, x, y) for epsilon in epsilons)
         return torch.stack([predict(model, point) == y for point in points], dim=1)
 
     (rows,) = batches(correct, images, labels)

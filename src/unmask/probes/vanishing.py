@@ -14,9 +14,11 @@ from unmask.record import Finding
 
 @dataclass(frozen=True, kw_only=True)
 class Vanishing:
-    """Symptom: log-odds' gradient is zero throughout, or not finite, on more than ``threshold`` of the images.
+    """Symptom: log-odds' gradient is zero throughout, or not finite, on images that withstand the control.
 
-    Remedy: attacks that need no gradient. Evidence per example: ``zero gradient``, ``non-finite gradient``.
+    ``value`` is their share of all images. Remedy: random signs, which need no gradient; they are a weak attack,
+    so that where they settle nothing the verdict stays open. Evidence per example: ``zero gradient``,
+    ``non-finite gradient``.
 
     Example:
         >>> import torch
@@ -28,13 +30,14 @@ class Vanishing:
 
     control: Trial
     remedy: Trial
-    threshold: float = 0.01
+    threshold: float = 0.02
     batches: Batches = field(default_factory=Batches)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
         zero, broken = self.batches(lambda x, y: _measure(model, x, y), images, labels)
-        value = (zero | broken).double().mean().item()
+        withstand = self.control(model, images, labels).correct
+        value = ((zero | broken) & withstand).double().mean().item()
         return Finding(
             name="vanishing gradients",
             kind="masking",
@@ -42,14 +45,16 @@ class Vanishing:
             threshold=self.threshold,
             fired=value > self.threshold,
             symptom=f"With a loss that does not saturate, the gradient at the image is zero throughout on "
-            f"{100 * zero.double().mean():.1f} % of the images and not finite on {100 * broken.double().mean():.1f} %.",
+            f"{100 * zero.double().mean():.1f} % of the images and not finite on {100 * broken.double().mean():.1f} %; "
+            f"{100 * value:.1f} % are such and withstand gradient attacks.",
             intervention=f"attacks that use no gradient ({self.remedy.name})",
             control=f"gradient attacks with as many queries ({self.control.name})",
-            before=self.control(model, images, labels).correct.tolist(),
+            before=withstand.tolist(),
             after=self.remedy(model, images, labels).correct.tolist(),
             advice="Something between the image and the logits stops the gradient: a rounding or thresholding step, "
             "detached tensors, dead or saturated units. Attack a differentiable stand-in for it, or query only.",
             evidence={"zero gradient": zero.tolist(), "non-finite gradient": broken.tolist()},
+            blinding=True,
         )
 
 

@@ -148,7 +148,27 @@ def unconfirmed(record: AuditRecord) -> list[Finding]:
         []
     """
     confirmed = {cause.name for cause in (*record.decision.causes, *record.decision.weaknesses)}
-    return [finding for finding in record.findings if finding.fired and finding.name not in confirmed]
+    return [
+        finding
+        for finding in record.findings
+        if finding.fired and finding.kind != "symptom" and finding.name not in confirmed
+    ]
+
+
+def symptoms(record: AuditRecord) -> list[Finding]:
+    """Findings that are present and decide nothing by themselves.
+
+    Example:
+        >>> from unmask.record import Finding
+        >>> failing = Finding(
+        ...     name="fails", kind="symptom", value=1.0, threshold=0.5, fired=True, symptom="", intervention="",
+        ...     control="", before=[True], after=[False], advice="",
+        ... )
+        >>> from types import SimpleNamespace
+        >>> [one.name for one in symptoms(SimpleNamespace(findings=[failing]))]
+        ['fails']
+    """
+    return [finding for finding in record.findings if finding.fired and finding.kind == "symptom"]
 
 
 def as_text(record: AuditRecord) -> str:
@@ -171,6 +191,7 @@ def as_text(record: AuditRecord) -> str:
         _explained("Causes", pair(decision.causes, record.findings)),
         _explained("Weaknesses of the reference attack", pair(decision.weaknesses, record.findings)),
         _bullets("Symptoms whose remedy was not shown to help", [one.symptom for one in unconfirmed(record)]),
+        _bullets("Further symptoms", [one.symptom for one in symptoms(record)]),
         _bullets("Notes", record.notes),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
