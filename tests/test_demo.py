@@ -1,4 +1,4 @@
-"""The demo, with training cut short: what it prints and writes. Its verdicts are measured, not tested (README)."""
+"""The demo, with training cut short: what it prints and writes. What it finds is measured by running it."""
 
 from __future__ import annotations
 
