@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +23,10 @@ from unmask.cli.options import (
     sample_options,
 )
 from unmask.record import write_atomically
+
+if TYPE_CHECKING:
+    from unmask.attacks import Attack
+    from unmask.losses import Loss
 
 ATTACKS = ("fgsm", "rfgsm", "frsm", "ifgsm", "pgd", "deepfool")
 MEANT_FOR = {
@@ -74,15 +79,12 @@ def attack(
     import numpy as np
 
     from unmask import losses
-    from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, Attack, DeepFool, Trial
+    from unmask.attacks import Trial
     from unmask.numerics import Batches
     from unmask.subject import examine
     from unmask.verdict import proportion
 
-    for option, meant in MEANT_FOR.items():
-        given = context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
-        if given and name not in meant:
-            raise click.UsageError(f"--{option}: is for {', '.join(meant)}, and means nothing to {name}")
+    _refuse_meaningless(context, name)
     images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
     place = find_device(device)
     classifier = load_model(model, weights, images, place, widths=widths, width=width)
@@ -92,26 +94,13 @@ def attack(
         click.echo(note.replace("audited", "attacked"))
     climb = getattr(losses, loss.replace("-", "_"))
 
-    def make(bound: float) -> Attack:
-        match name:
-            case "fgsm":
-                return FGSM(epsilon=bound, loss=climb)
-            case "rfgsm":
-                return RFGSM(epsilon=bound, loss=climb, seed=seed)
-            case "frsm":
-                return FRSM(epsilon=bound, seed=seed)
-            case "ifgsm":
-                return IFGSM(epsilon=bound, steps=steps, loss=climb)
-            case "deepfool":
-                return DeepFool(epsilon=bound, steps=steps, norm=math.inf)
-            case _:
-                return PGD(epsilon=bound, steps=steps, restarts=restarts, loss=climb, seed=seed)
-
     with progress_bar() as bar:
         task = bar.add_task(name, total=len(epsilon) * len(images))
         batches.progress = lambda rows: bar.advance(task, rows)
         for bound in epsilon:
-            outcome = Trial(attacks=[make(bound)], batches=batches)(subject.model, subject.images, subject.labels)
+            outcome = Trial(attacks=[_make(name, bound, climb, steps, restarts, seed)], batches=batches)(
+                subject.model, subject.images, subject.labels
+            )
             share = proportion(int(outcome.correct.sum()), len(images))
             click.echo(f"epsilon {bound:.4g}: accuracy {share}")
     if save:
@@ -121,3 +110,30 @@ def attack(
         )
         write_atomically(save, content.getvalue())
         click.echo(f"wrote {save}")
+
+
+def _refuse_meaningless(context: click.Context, name: str) -> None:
+    """Options given by hand that the attack does not have."""
+    for option, meant in MEANT_FOR.items():
+        given = context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in meant:
+            raise click.UsageError(f"--{option}: is for {', '.join(meant)}, and means nothing to {name}")
+
+
+def _make(name: str, epsilon: float, loss: Loss, steps: int, restarts: int, seed: int) -> Attack:
+    """The attack by this name; what it has no use for is ignored."""
+    from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool
+
+    match name:
+        case "fgsm":
+            return FGSM(epsilon=epsilon, loss=loss)
+        case "rfgsm":
+            return RFGSM(epsilon=epsilon, loss=loss, seed=seed)
+        case "frsm":
+            return FRSM(epsilon=epsilon, seed=seed)
+        case "ifgsm":
+            return IFGSM(epsilon=epsilon, steps=steps, loss=loss)
+        case "deepfool":
+            return DeepFool(epsilon=epsilon, steps=steps, norm=math.inf)
+        case _:
+            return PGD(epsilon=epsilon, steps=steps, restarts=restarts, loss=loss, seed=seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,12 @@ from unmask.cli.options import (
     progress_bar,
     run_options,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unmask.data import Dataset
+    from unmask.training import Epoch, Trainer
 
 STUCK_ADVICE = "Try a lower learning rate, a warm-up of the learning rate or of epsilon, or another seed."
 OBJECTIVES = ("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "pgd", "logit-distance")
@@ -85,7 +92,7 @@ def train(
     from unmask.objectives import PRESETS
     from unmask.optim import Constant, Cosine
     from unmask.subject import examine
-    from unmask.training import DivergedError, Trainer
+    from unmask.training import Trainer
     from unmask.verdict import proportion
     from unmask.weights import save_weights
 
@@ -119,18 +126,7 @@ def train(
         channels_last=channels_last,
         seed=seed,
     )
-    last = None
-    with progress_bar() as bar:
-        task = bar.add_task("training", total=total)
-        epochs_done = trainer(
-            network, images, checkpoint=out, resume=resume, progress=lambda rows: bar.advance(task, rows)
-        )
-        try:
-            for last in epochs_done:
-                bar.update(task, completed=last.update)
-                click.echo(f"epoch {last.number}: update {last.update}, loss {last.loss:.4f}, {last.seconds:.1f} s")
-        except DivergedError as error:
-            raise _Diverged(str(error)) from error
+    last = _run(trainer, network, images, out, resume)
     save_weights(network, out / "weights.safetensors")
     click.echo(f"wrote {out / 'weights.safetensors'}")
     if last and last.stuck:
@@ -140,3 +136,20 @@ def train(
     (predictions,) = batches(lambda x, y: predict(network, x), held_out.images.to(dtype), held_out.labels)
     share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
     click.echo(f"validation accuracy {share}")
+
+
+def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resume: bool) -> Epoch | None:
+    """Train with a bar and a line for each epoch; returns the last one, None if all had been done before."""
+    from unmask.training import DivergedError
+
+    last = None
+    with progress_bar() as bar:
+        task = bar.add_task("training", total=trainer.updates)
+        epochs = trainer(network, images, checkpoint=out, resume=resume, progress=lambda rows: bar.advance(task, rows))
+        try:
+            for last in epochs:
+                bar.update(task, completed=last.update)
+                click.echo(f"epoch {last.number}: update {last.update}, loss {last.loss:.4f}, {last.seconds:.1f} s")
+        except DivergedError as error:
+            raise _Diverged(str(error)) from error
+    return last
