@@ -1,7 +1,7 @@
 """The demo: four classifiers of the embedded digits, each trained in its own way, audited side by side.
 
-Nothing is staged: what is below is all there is. The settings were chosen on validation images; the audit uses the test
-images.
+Nothing is staged: what is below is all there is. But the settings were chosen while looking at the test images that the
+audit uses, so the figures show what the audit does and estimate nothing.
 """
 
 from __future__ import annotations
