@@ -16,7 +16,8 @@ from unmask.experiments.artefact import Part, interval, judge
 from unmask.experiments.drawing import draw
 from unmask.experiments.moments import Moment
 from unmask.experiments.perceptrons import WeightPenalty, follow, perceptron
-from unmask.experiments.reproduce import Reproduction, find_paper, listing, reproduce, summary
+from unmask.experiments.reproduce import Reproduction, find_paper, listing, reproduce
+from unmask.experiments.summary import summary
 from unmask.experiments.yanagita2018 import PAPER, QUICK, SMOKE, grid, run
 from unmask.objectives import Normal
 from unmask.sweeps import identify

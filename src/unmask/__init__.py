@@ -14,7 +14,7 @@ threat.py             1  Linf(epsilon): project, random start, step; images in [
 gradients.py          1  the gradient of a loss in the images
 verdict.py            1  findings -> Verdict: the rule and its statistics, and nothing else
 report/               1  text, figures, one self-contained HTML page; reads records only, never loads torch
-sweeps/               1  map a function over configurations in several processes; resumable
+sweeps/               1  map a function over configurations: local processes, or a Ray cluster; resumable
 checkpoint.py         2  the state of a training run, whole at any instant
 subject.py            2  a model made ready for an audit, with a note on all that had to be said about it
 attacks/              2  sign (FGSM, R-FGSM, FRSM), iterative (I-FGSM, PGD), deepfool; trial: several in batches

@@ -18,6 +18,7 @@ PROFILES = ("smoke", "quick", "paper")
 @click.option("--profile", type=click.Choice(PROFILES), default="paper", show_default=True, help="How long to train.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Where intervals are wanted.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at once.")
+@click.option("--ray", metavar="ADDRESS", help="Run on a Ray cluster that is up, e.g. auto; needs unmask[ray].")
 @click.option("--results", type=FOLDER, default="results", show_default=True, help="Where the records go.")
 @click.option("--work", type=FOLDER, help="Where checkpoints go; else $UNMASK_WORK, else the user's cache.")
 @click.option("--list", "listed", is_flag=True, help="List the artefacts and about how long each would take here.")
@@ -27,6 +28,7 @@ def reproduce(
     profile: str,
     seeds: int,
     jobs: int,
+    ray: str | None,
     results: Path,
     work: Path | None,
     listed: bool,
@@ -53,6 +55,7 @@ def reproduce(
                 profile=profile,  # type: ignore[arg-type]
                 seeds=seeds,
                 jobs=jobs,
+                ray=ray,
                 results=results,
                 work=work,
                 report=report,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from unmask.experiments.artefact import curve as to_series
 from unmask.experiments.drawing import draw
 from unmask.experiments.moments import finite
 from unmask.experiments.perceptrons import speed
+from unmask.experiments.summary import summary
 from unmask.record import write_atomically
 from unmask.sweeps import environment, identify, read_run, sweep
 
@@ -104,15 +104,21 @@ class Reproduction:
         ]
 
     def run(
-        self, name: str | None = None, *, jobs: int = 1, report: Callable[[float], None] | None = None
+        self,
+        name: str | None = None,
+        *,
+        jobs: int = 1,
+        ray: str | None = None,
+        report: Callable[[float], None] | None = None,
     ) -> list[Path]:
-        """Do the runs that are missing; returns the paths of their records."""
+        """Do the runs that are missing, here or on the Ray cluster at that address; returns their records' paths."""
         return sweep(
             self.paper.run,
             self.needed(name),
             folder=self.folder / "runs",
             work=self.work,
             jobs=jobs,
+            ray=ray,
             cost=self.paper.cost,
             report=report,
         )
@@ -197,6 +203,7 @@ def reproduce(
     profile: Profile = "paper",
     seeds: int = 3,
     jobs: int = 1,
+    ray: str | None = None,
     results: Path = Path("results"),
     work: Path | None = None,
     run: bool = True,
@@ -208,6 +215,7 @@ def reproduce(
         name: a key of ``PAPERS``; ``artefact``: one of its artefacts, by default all.
         results: the folder with a sub-folder for each paper.
         work: where checkpoints and weights go; by default ``default_work(name)``.
+        jobs: how many local processes; ``ray``: the address of a Ray cluster to run on instead.
         run: False computes from the records that are there.
         report: called about once a second with the share of the runs that is done.
 
@@ -219,7 +227,7 @@ def reproduce(
         paper=find_paper(name), folder=results / name, work=work or default_work(name), profile=profile, seeds=seeds
     )
     if run:
-        made.run(artefact, jobs=jobs, report=report)
+        made.run(artefact, jobs=jobs, ray=ray, report=report)
     yield from made.compute(artefact)
     text = summary(results, [find_paper(one) for one in PAPERS])
     write_atomically(results / "README.md", text.encode())
@@ -247,70 +255,3 @@ def default_work(paper: str) -> Path:
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmask" / "runs"
     return Path(os.environ.get("UNMASK_WORK") or cache) / paper
-
-
-def summary(results: Path, papers: Sequence[Paper]) -> str:
-    """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``."""
-    lines = ["# Results", "", "Generated from the records beside it by `unmask reproduce`; do not edit.", ""]
-    for paper in papers:
-        lines += [f"## {paper.TITLE}", ""]
-        records = [
-            json.loads(path.read_text())
-            for artefact in paper.ARTEFACTS
-            if (path := results / paper.NAME / f"{artefact.name}.json").is_file()
-        ]
-        lines += _table(records) + _claims(records)
-        for record in records:
-            lines += _story(record)
-    return "\n".join(lines) + "\n"
-
-
-def _table(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = ["| artefact | quantity | published | measured (95 % over seeds) | n |", "|---|---|---|---|---|"]
-    for record in records:
-        keys = list(record["published"]) or list(record["measured"])[:8]
-        for key in keys:
-            one = record["measured"].get(key)
-            published = record["published"].get(key)
-            rows.append(
-                f"| {record['paper']}/{record['artefact']}{_short(record)} | {key} "
-                f"| {'-' if published is None else published} | {_words(one)} | {len(one['values']) if one else 0} |"
-            )
-    return [*rows, ""]
-
-
-def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = ["| artefact | claim | verdict | evidence |", "|---|---|---|---|"]
-    for record in records:
-        for one in record["claims"]:
-            name = f"{record['artefact']}{_short(record)}"
-            rows.append(f"| {name} | {one['claim']} | {one['verdict']} | {one['evidence']} |")
-    return [*rows, ""]
-
-
-def _story(record: Mapping[str, Any]) -> list[str]:
-    """The figure and what it means, with the measured quantities put in."""
-    if not record.get("story"):
-        return []
-
-    def fill(match: re.Match[str]) -> str:
-        return _words(record["measured"].get(match[1]))
-
-    name = f"{record['paper']}/{record['artefact']}"
-    text = re.sub(r"\{([^{}]+)\}", fill, record["story"])
-    notes = f" ({len(record['missing'])} runs missing)" if record["missing"] else ""
-    return [f"### {record['shows']}{notes}", "", f"![{record['shows']}]({name}.svg)", "", text, ""]
-
-
-def _short(record: Mapping[str, Any]) -> str:
-    """What a reader must know about a row: a shorter profile, or runs that are missing."""
-    notes = [] if record["profile"] == "paper" else [f"profile {record['profile']}"]
-    notes += [f"{len(record['missing'])} runs missing"] if record["missing"] else []
-    return f" ({', '.join(notes)})" if notes else ""
-
-
-def _words(one: Mapping[str, Any] | None) -> str:
-    if one is None:
-        return "not run"
-    spread = f" ({one['low']:.3g} to {one['high']:.3g})" if one["low"] is not None else ""
-    return f"{one['mean']:.4g}{spread}"

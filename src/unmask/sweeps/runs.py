@@ -49,8 +49,13 @@ def identify(config: Any) -> str:
     return hashlib.sha256(_canonical(changed)).hexdigest()[:16]
 
 
-def write_run(folder: Path, config: Any, content: Mapping[str, Any], *, threads: int) -> None:
-    """Write the record of a run: its outcome, what it was, and what it ran on.
+def record_of(folder: Path, config: Any) -> Path:
+    """Where the record of a configuration is, or will be."""
+    return folder / f"{identify(config)}.json"
+
+
+def write_run(folder: Path, config: Any, content: Mapping[str, Any]) -> None:
+    """Write the record of a run: its configuration, and what ``attempt`` made of it.
 
     Raises:
         SweepError: the folder cannot be written, or the disk is full.
@@ -61,11 +66,10 @@ def write_run(folder: Path, config: Any, content: Mapping[str, Any], *, threads:
         "name": name,
         "config": asdict(config),
         **content,
-        "environment": environment(threads),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     failed = folder / f"{name}.failed.json"
-    path = failed if content["error"] else folder / f"{name}.json"
+    path = failed if content["error"] else record_of(folder, config)
     try:
         write_atomically(
             path, json.dumps({**record, "digest": _digest(record)}, indent=0, allow_nan=False).encode() + b"\n"

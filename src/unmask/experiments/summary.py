@@ -1,0 +1,86 @@
+"""``results/README.md``: every artefact and claim, published beside measured, from the artefacts' records."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from unmask.experiments.artefact import Artefact
+
+
+class Titled(Protocol):
+    """What the table of results needs of a paper's module."""
+
+    NAME: str
+    TITLE: str
+    ARTEFACTS: Sequence[Artefact]
+
+
+def summary(results: Path, papers: Sequence[Titled]) -> str:
+    """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``."""
+    lines = ["# Results", "", "Generated from the records beside it by `unmask reproduce`; do not edit.", ""]
+    for paper in papers:
+        lines += [f"## {paper.TITLE}", ""]
+        records = [
+            json.loads(path.read_text())
+            for artefact in paper.ARTEFACTS
+            if (path := results / paper.NAME / f"{artefact.name}.json").is_file()
+        ]
+        lines += _table(records) + _claims(records)
+        for record in records:
+            lines += _story(record)
+    return "\n".join(lines) + "\n"
+
+
+def _table(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = ["| artefact | quantity | published | measured (95 % over seeds) | n |", "|---|---|---|---|---|"]
+    for record in records:
+        keys = list(record["published"]) or list(record["measured"])[:8]
+        for key in keys:
+            one = record["measured"].get(key)
+            published = record["published"].get(key)
+            rows.append(
+                f"| {record['paper']}/{record['artefact']}{_short(record)} | {key} "
+                f"| {'-' if published is None else published} | {_words(one)} | {len(one['values']) if one else 0} |"
+            )
+    return [*rows, ""]
+
+
+def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = ["| artefact | claim | verdict | evidence |", "|---|---|---|---|"]
+    for record in records:
+        for one in record["claims"]:
+            name = f"{record['artefact']}{_short(record)}"
+            rows.append(f"| {name} | {one['claim']} | {one['verdict']} | {one['evidence']} |")
+    return [*rows, ""]
+
+
+def _story(record: Mapping[str, Any]) -> list[str]:
+    """The figure and what it means, with the measured quantities put in."""
+    if not record.get("story"):
+        return []
+
+    def fill(match: re.Match[str]) -> str:
+        return _words(record["measured"].get(match[1]))
+
+    name = f"{record['paper']}/{record['artefact']}"
+    text = re.sub(r"\{([^{}]+)\}", fill, record["story"])
+    notes = f" ({len(record['missing'])} runs missing)" if record["missing"] else ""
+    return [f"### {record['shows']}{notes}", "", f"![{record['shows']}]({name}.svg)", "", text, ""]
+
+
+def _short(record: Mapping[str, Any]) -> str:
+    """What a reader must know about a row: a shorter profile, or runs that are missing."""
+    notes = [] if record["profile"] == "paper" else [f"profile {record['profile']}"]
+    notes += [f"{len(record['missing'])} runs missing"] if record["missing"] else []
+    return f" ({', '.join(notes)})" if notes else ""
+
+
+def _words(one: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return "not run"
+    spread = f" ({one['low']:.3g} to {one['high']:.3g})" if one["low"] is not None else ""
+    return f"{one['mean']:.4g}{spread}"
