@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool, Trial
+from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool, Square, Trial
 from unmask.attacks.trial import predict
 from unmask.losses import cross_entropy
 from unmask.models.masked import Quantised, ScaledLogits
@@ -36,7 +36,9 @@ ATTACKS = {
     "pgd-last-restarts": PGD(epsilon=EPSILON, steps=3, restarts=2, keep="last"),
     "deepfool-l2": DeepFool(epsilon=EPSILON, steps=10),
     "deepfool-linf": DeepFool(epsilon=EPSILON, steps=10, norm=math.inf),
+    "square": Square(epsilon=EPSILON, queries=12, restarts=2),
 }
+WITHOUT_GRADIENTS = (FRSM, Square)
 
 
 def plain():
@@ -194,6 +196,8 @@ class Failing(nn.Module):
 def test_it_leaves_no_trace_when_the_model_raises(case, at, backward):
     attack, model, images, labels = case
     asked = 0 if isinstance(attack, FRSM) else 1 if isinstance(attack, FGSM | RFGSM) else 3
+    if backward and isinstance(attack, WITHOUT_GRADIENTS):
+        asked = 0
     model = in_mid_update(Failing(model, at, backward))
     before = traces(model, images, labels)
     with pytest.raises(ArithmeticError, match="on purpose") if asked >= at else contextlib.nullcontext():
@@ -383,9 +387,10 @@ def test_frsm_adds_random_signs():
     assert torch.equal(found, 0.5 + 0.25 * random_signs(images, seed=5))
 
 
-@pytest.mark.parametrize("name", ["rfgsm", "frsm", "pgd-best", "pgd-last"])
+@pytest.mark.parametrize("name", ["rfgsm", "frsm", "pgd-best", "pgd-last", "square"])
 def test_another_seed_draws_other_numbers(name):
-    model, images, labels = make("plain"), images_for(4), torch.zeros(4, dtype=torch.int64)
+    model, images = make("plain"), images_for(4)
+    labels = predict(model, images)
     attack = replace(ATTACKS[name], epsilon=0.3)
     assert not torch.equal(attack(model, images, labels), replace(attack, seed=1)(model, images, labels))
 
@@ -490,6 +495,119 @@ def test_a_model_that_cannot_bear_the_fastest_layout_gets_the_usual_one():
     assert set(unable.strides[1:]) == {(36, 36, 6, 1)}
 
 
+# --- Square
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), epsilon=st.floats(0.01, 1), label=st.integers(0, 1))
+def test_square_finds_the_optimum_of_a_linear_model_that_withstands_it(seed, epsilon, label):
+    """Small squares try single pixels: 36 of them, all tried in 800 queries but for a chance of one in 10^7."""
+    model, direction = two_classes(seed, shift=100.0 if label == 0 else -100.0)
+    images = images_for(2, seed).double()
+    best = (images + epsilon * (1 - 2 * label) * direction.sign()).clamp(0, 1)
+    found = Square(epsilon=epsilon, queries=800, seed=seed)(model, images, torch.full((2,), label))
+    torch.testing.assert_close(found, best, rtol=0, atol=1e-9)
+
+
+class Watched(nn.Module):
+    """Remembers the points it is asked about."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.points = model, []
+
+    def forward(self, images):
+        self.points.append(images.detach().clone())
+        return self.model(images)
+
+
+def never_wrong(images):
+    """The same scores for every image."""
+    return torch.tensor([1.0, 0.0]).to(images).expand(len(images), -1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 12), st.integers(1, 12)),
+    queries=st.integers(1, 60),
+    seed=st.integers(0, 10**6),
+)
+def test_square_goes_from_stripes_from_corner_to_corner_by_one_square(shape, queries, seed):
+    """On flat scores each proposal is taken, so that two points in a row differ by what was proposed."""
+    model, images = Watched(never_wrong), torch.full((3, *shape), 0.5)
+    Square(epsilon=0.25, queries=queries, seed=seed)(model, images, torch.zeros(3, dtype=torch.int64))
+    clean, stripes, *_ = model.points
+    assert len(model.points) == 1 + queries
+    assert torch.equal(clean, images)
+    assert torch.equal(stripes, stripes[:, :, :1].expand_as(stripes))
+    assert all(((points - images).abs() == 0.25).all() for points in model.points[1:])
+    for query, (before, after) in enumerate(zip(model.points[1:], model.points[2:], strict=False), start=1):
+        halvings = sum(query / queries > mark for mark in (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8))
+        side = max(round(math.sqrt(0.8 * shape[1] * shape[2] / 2**halvings)), 1)
+        for changed in (before != after).any(1):
+            rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
+            assert 1 <= len(rows) <= rows.max() - rows.min() + 1 <= min(side, shape[1])
+            assert 1 <= len(columns) <= columns.max() - columns.min() + 1 <= min(side, shape[2])
+
+
+def test_the_first_square_covers_its_share_of_the_image_and_may_lie_anywhere():
+    """Where it overwrites the other colour, it is seen whole."""
+    points = []
+
+    def model(images):
+        points.append(images.clone())
+        return never_wrong(images) if len(points) < 3 else -never_wrong(images)
+
+    images = torch.full((400, 1, 10, 10), 0.5)
+    images[:, 0, 0, 0] = torch.linspace(0.3, 0.6, 400)  # equal images would have equal random numbers
+    Square(epsilon=0.25, p_init=0.36)(model, images, torch.zeros(400, dtype=torch.int64))
+    _, before, after = points
+    changed = (before != after).squeeze(1)
+    assert changed.any(2).sum(1).max() == changed.any(1).sum(1).max() == 6
+    assert changed.any(0).all()
+    assert changed.flatten(1).any(1).all()
+
+
+def test_square_asks_only_about_examples_still_standing():
+    model, images = Watched(by_brightness), torch.stack([torch.full(SHAPE, level) for level in (0.1, 0.45, 0.6)])
+    found = Square(epsilon=0.1, queries=40, restarts=2)(model, images, torch.zeros(3, dtype=torch.int64))
+    counts = [len(points) for points in model.points]
+    assert counts[:2] == [3, 2]
+    assert sorted(counts, reverse=True) == counts
+    assert counts[-40:] == [1] * 40
+    assert len(counts) == 81
+    assert torch.equal(found[2], images[2])
+    assert predict(by_brightness, found).tolist() == [0, 1, 1]
+
+
+def test_square_ends_when_none_is_left():
+    model, images = Watched(by_brightness), torch.full((2, *SHAPE), 0.49)
+    Square(epsilon=0.3, queries=10**9)(model, images, torch.zeros(2, dtype=torch.int64))
+    assert len(model.points) < 100
+
+
+def test_square_attacks_a_black_box():
+    """One that knows no autograd, and has no gradient anywhere."""
+
+    def black_box(images):
+        level = (images.numpy().reshape(len(images), -1).mean(1) * 50).round()
+        return torch.stack([torch.from_numpy(26 - level), torch.zeros(len(images))], dim=1)
+
+    images = torch.full((2, 3, 4, 5), 0.5)
+    found = Square(epsilon=0.1, queries=300)(black_box, images, torch.zeros(2, dtype=torch.int64))
+    assert predict(black_box, found).tolist() == [1, 1]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_another_restart_of_square_never_helps_the_model(seed):
+    model, images = make("plain", seed=seed), images_for(12, seed)
+    labels = predict(model, images)
+    attack = Square(epsilon=EPSILON, queries=6, seed=seed)
+    fewer, more = attack(model, images, labels), replace(attack, restarts=3)(model, images, labels)
+    assert ((predict(model, fewer) != labels) <= (predict(model, more) != labels)).all()
+
+
 # --- what an attack costs
 
 
@@ -546,7 +664,7 @@ def test_passes_through_the_model(attack, forwards, backwards):
     [
         *[
             (partial(kind, epsilon=8), r"^epsilon: .* \[0, 1\], got 8")
-            for kind in (FGSM, RFGSM, FRSM, IFGSM, PGD, DeepFool)
+            for kind in (FGSM, RFGSM, FRSM, IFGSM, PGD, DeepFool, Square)
         ],
         (lambda: FGSM(epsilon=math.nan), "^epsilon: .* got nan"),
         (lambda: RFGSM(epsilon=0.1, alpha=-0.1), r"^alpha: expected a number in \[0, 1\], got -0.1"),
@@ -562,6 +680,10 @@ def test_passes_through_the_model(attack, forwards, backwards):
         (lambda: DeepFool(candidates=1), "^steps, candidates, overshoot: .* got 50, 1 and"),
         (lambda: DeepFool(overshoot=-1), "^steps, candidates, overshoot: .* and -1"),
         (lambda: DeepFool(norm=1), "^norm: expected 2 or math.inf, got 1"),
+        (lambda: Square(epsilon=0.1, queries=0), "^queries and restarts: expected at least 1, got 0 and 1"),
+        (lambda: Square(epsilon=0.1, restarts=0), "^queries and restarts: expected at least 1, got 1000 and 0"),
+        (lambda: Square(epsilon=0.1, p_init=0), "^p_init: expected a number above 0 and up to 1, got 0"),
+        (lambda: Square(epsilon=0.1, p_init=1.5), "^p_init: .* got 1.5"),
     ],
 )
 def test_impossible_settings_are_refused(make_attack, message):

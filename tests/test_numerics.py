@@ -15,8 +15,11 @@ from unmask.numerics import (
     describe,
     fastest_layout,
     laid_out,
+    random_below,
+    random_keys,
     random_signs,
     random_uniform,
+    random_words,
     undisturbed,
 )
 
@@ -104,6 +107,32 @@ def test_numbers_are_the_same_on_a_gpu(draw):
 
 def test_no_images_draw_no_numbers():
     assert random_uniform(torch.zeros(0, 1, 4, 4), seed=0).shape == (0, 1, 4, 4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(0, 20), after=st.integers(0, 2**40), seed=st.integers(0, 2**63 - 1))
+def test_words_are_one_stream_for_each_example(count, after, seed):
+    images = images_for(3)
+    words = random_words(random_keys(images, seed=seed), count + 5, after=after)
+    assert torch.equal(random_words(random_keys(images[1:2], seed=seed), count + 5, after=after), words[1:2])
+    assert torch.equal(random_words(random_keys(images, seed=seed), 5, after=after + count), words[:, count:])
+    assert len(words.unique()) == words.numel()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10, 1000, 2**31])
+def test_whole_numbers_below_a_limit_are_uniform(limit):
+    numbers = random_below(random_words(random_keys(images_for(40), seed=0), 1000), limit)
+    assert numbers.dtype == torch.int64
+    assert numbers.min() >= 0
+    assert numbers.max() < limit
+    bins = min(limit, 20)
+    counts = (numbers.flatten() * bins // limit).bincount(minlength=bins)
+    assert stats.chisquare(counts.numpy()).pvalue > 0.01 if limit > 1 else numbers.eq(0).all()
+
+
+def test_half_of_all_words_are_below_zero():
+    words = random_words(random_keys(images_for(40), seed=0), 1000)
+    assert stats.binomtest(int((words < 0).sum()), words.numel(), 0.5).pvalue > 0.01
 
 
 @settings(max_examples=100)

@@ -1,4 +1,7 @@
-"""Agreement with foolbox and torchattacks, two independent implementations: the same images but for rounding."""
+"""Agreement with foolbox and torchattacks, two independent implementations: the same images but for rounding.
+
+Attacks that draw their random numbers differently cannot agree; they must be as strong, at equal budget.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import warnings
 import pytest
 import torch
 
-from unmask.attacks import FGSM, PGD
+from unmask.attacks import FGSM, PGD, Square
+from unmask.attacks.trial import predict
 from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy
 from unmask.models import build
@@ -94,3 +98,22 @@ def test_log_odds_gives_the_peers_images_too(problem):
     model, images, labels = problem
     found = FGSM(epsilon=EPSILON)(model, images, labels)
     assert share_of_equal_pixels(found, torchattacks_fgsm(model, images, labels)) >= 0.999
+
+
+# --- attacks that search at random: as strong as the peer's, at equal budget
+
+
+def still_right(model, images, labels):
+    return int((predict(model, images) == labels).sum())
+
+
+def test_square_is_as_strong_as_torchattacks(perceptron, held_out):
+    """Over three seeds each. Ours wastes no query, so in truth it is stronger; the same is what must hold."""
+    images, labels = held_out.images[:100], held_out.labels[:100]
+    ours, theirs = 0, 0
+    for seed in range(3):
+        ours += still_right(perceptron, Square(epsilon=0.1, queries=100, seed=seed)(perceptron, images, labels), labels)
+        with torch.random.fork_rng():
+            peer = load("torchattacks").Square(perceptron, eps=0.1, n_queries=100, seed=seed)
+            theirs += still_right(perceptron, peer(images, labels), labels)
+    assert ours <= theirs

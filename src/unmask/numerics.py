@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,13 +60,46 @@ def random_signs(images: Tensor, *, seed: int) -> Tensor:
     return bits.to(images.dtype).mul_(2).sub_(1).view_as(images)
 
 
-def _random_bits(images: Tensor, seed: int) -> Tensor:
-    """64 random bits per pixel, as int64 (N, pixels): splitmix64 in counter mode, keyed by the example."""
+def random_keys(images: Tensor, *, seed: int) -> Tensor:
+    """64 random bits per example, int64 (N, 1): a function of the seed and of the image's own content.
+
+    Example:
+        >>> random_keys(torch.rand(5, 1, 2, 2), seed=0).shape
+        torch.Size([5, 1])
+    """
     flat = images.detach().flatten(1).to(torch.float32) + 0.0  # + 0.0 makes -0.0 and 0.0 one number
     counter = torch.arange(1, flat.shape[1] + 1, device=images.device) * _GOLDEN
     position = _mix(counter + derive_seed(seed, "position"))
-    keys = _mix(flat.view(torch.int32).to(torch.int64) ^ position).sum(1, keepdim=True)
-    return _mix(keys + counter)
+    return _mix(flat.view(torch.int32).to(torch.int64) ^ position).sum(1, keepdim=True)
+
+
+def random_words(keys: Tensor, count: int, *, after: int = 0) -> Tensor:
+    """``count`` words of 64 random bits for each key, int64 (N, count): splitmix64 in counter mode.
+
+    ``after`` is how many words of the key's stream come before them. Half of all words are below 0.
+
+    Example:
+        >>> keys = random_keys(torch.rand(5, 1, 2, 2), seed=0)
+        >>> torch.equal(random_words(keys, 7)[:, 3:], random_words(keys, 4, after=3))
+        True
+    """
+    return _mix(keys + torch.arange(after + 1, after + count + 1, device=keys.device) * _GOLDEN)
+
+
+def random_below(words: Tensor, limit: int) -> Tensor:
+    """Whole numbers from 0 to below ``limit``, which is at most 2^31, made from words of random bits.
+
+    Example:
+        >>> keys = random_keys(torch.rand(5, 1, 2, 2), seed=0)
+        >>> int(random_below(random_words(keys, 1000), 6).max())
+        5
+    """
+    return _shift(words, 32) * limit >> 32
+
+
+def _random_bits(images: Tensor, seed: int) -> Tensor:
+    """64 random bits per pixel, as int64 (N, pixels)."""
+    return random_words(random_keys(images, seed=seed), math.prod(images.shape[1:]))
 
 
 def _mix(x: Tensor) -> Tensor:

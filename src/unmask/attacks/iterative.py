@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from unmask.attacks.best import Best, misclassified
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, log_odds
 from unmask.numerics import Model, derive_seed, fastest_layout, laid_out, undisturbed
@@ -64,7 +65,7 @@ class PGD:
         size = 2.5 * self.epsilon / self.steps if self.step_size is None else self.step_size
         with undisturbed(model, seed=self.seed):
             layout = fastest_layout(model, images)
-            best = _Best(images, labels)
+            best = Best(images)
             for restart in range(self.restarts):
                 point = images
                 if self.start == "random":
@@ -72,13 +73,13 @@ class PGD:
                 for _ in range(self.steps):
                     at = input_gradient(model, point, labels, loss=self.loss, layout=layout)
                     if self.keep == "best":
-                        best.offer(point, at.logits, at.loss)
+                        best.offer(point, misclassified(at.logits, labels), at.loss)
                     point = threat.step(point, at.gradient, size=size, origin=images)
                 if self.keep == "last" and self.restarts == 1:
                     return point
                 with torch.no_grad():
                     logits = model(laid_out(point, layout))
-                    best.offer(point, logits, self.loss(logits, labels))
+                    best.offer(point, misclassified(logits, labels), self.loss(logits, labels))
         return best.images
 
     @classmethod
@@ -147,21 +148,3 @@ class IFGSM:
         """Adversarial images for each epsilon in turn; one attack each."""
         for epsilon in epsilons:
             yield cls(epsilon=epsilon, steps=steps, loss=loss)(model, images, labels)
-
-
-class _Best:
-    """The strongest point seen of each example: misclassified before classified correctly, then by loss."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images = images
-        self._labels = labels
-        self._loss = torch.full((len(images),), -torch.inf, dtype=images.dtype, device=images.device)
-        self._fallen = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-
-    def offer(self, points: Tensor, logits: Tensor, loss: Tensor) -> None:
-        """Take the points that are stronger than what is held."""
-        fallen = logits.argmax(1) != self._labels
-        better = (fallen & ~self._fallen) | ((fallen == self._fallen) & (loss > self._loss))
-        self.images = torch.where(better[:, None, None, None], points, self.images)
-        self._loss = torch.where(better, loss.to(self._loss.dtype), self._loss)
-        self._fallen = self._fallen | fallen
