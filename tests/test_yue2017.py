@@ -59,6 +59,6 @@ def test_the_paper_profile_is_the_papers():
     assert PAPER.epochs >= 200
     configs = grid(PAPER, seeds=3)
     assert len({identify(config) for config in configs}) == len(configs)
-    curves = [one for one in configs if one.widths == PAPER.widths and one.data == "mnist"]
+    curves = [one for one in configs if one.widths == PAPER.widths and one.data == "mnist" and not one.examine]
     assert {one.seed for one in curves} == {0, 1, 2}
     assert len(curves) == 24

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
-
-from scipy import stats
+from typing import Any, NamedTuple
 
 from unmask.record import Cause, Finding, Proportion, Verdict
 
@@ -28,7 +26,7 @@ def proportion(count: int, total: int) -> Proportion:
     """
     if not 0 <= count <= total or total < 1:
         raise ValueError(f"proportion: expected a count from 0 to a total above 0, got {count} of {total}")
-    low, high = stats.binomtest(count, total).proportion_ci(LEVEL, method="wilson")
+    low, high = _stats().binomtest(count, total).proportion_ci(LEVEL, method="wilson")
     return Proportion(count=count, total=total, low=max(float(low), 0.0), high=min(float(high), 1.0))
 
 
@@ -63,6 +61,7 @@ def paired_gain(before: Sequence[bool], after: Sequence[bool], *, comparisons: i
     lost = sum(1 for held, holds in zip(before, after, strict=True) if holds and not held)
     centre = (won - lost) / (total + 2)
     variance = (won + lost + 2 - (won - lost) ** 2 / (total + 2)) / (total + 2)
+    stats = _stats()
     half = stats.norm.ppf(1 - (1 - LEVEL) / 2 / comparisons) * math.sqrt(variance / (total + 2))
     p_value = stats.binomtest(won, won + lost, 0.5, alternative="greater").pvalue if won + lost else 1.0
     return PairedGain(
@@ -155,7 +154,7 @@ def _undecided(finding: Finding, gains: dict[str, PairedGain]) -> str:
     """What is open, and how many images would settle it: the interval's half width must fall below the distance."""
     gain = gains[finding.name]
     distance = max(abs(gain.gain - EFFECT), EFFECT / 4)
-    z = stats.norm.ppf(1 - (1 - LEVEL) / 2 / len(gains))
+    z = _stats().norm.ppf(1 - (1 - LEVEL) / 2 / len(gains))
     needed = math.ceil(z**2 * gain.variance / distance**2)
     return (
         f"The symptom of {finding.name} is present, and its remedy gains between {100 * gain.low:.1f} and "
@@ -174,3 +173,10 @@ def _cleared(findings: Sequence[Finding], gains: dict[str, PairedGain]) -> str:
         for finding in present
     )
     return f"{reason[0].upper()}{reason[1:]}."
+
+
+def _stats() -> Any:
+    """Loaded when first needed: it takes 50 MB, and a process that only trains has no use for it."""
+    from scipy import stats
+
+    return stats

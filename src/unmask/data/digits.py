@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.datasets import load_digits
 
 from unmask.data.dataset import Dataset, Split, cut, to_images
 
@@ -19,6 +18,8 @@ def load(split: Split, *, seed: int) -> Dataset:
         >>> load("train", seed=0).images.shape
         torch.Size([1078, 1, 8, 8])
     """
+    from sklearn.datasets import load_digits  # not to be loaded for other data
+
     bunch = load_digits()
     data = Dataset(
         name="digits",

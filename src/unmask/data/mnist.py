@@ -76,13 +76,16 @@ def load(name: str, split: Split, *, data_dir: Path | None, seed: int, download:
     images, labels = (_read_official(name, path) for path in paths)
     if images.shape != (count, 28, 28):
         raise DataError(f"{paths[0]}: expected images of shape ({count}, 28, 28), got {images.shape}")
-    data = Dataset(
+    if len(labels) != count:
+        raise DataError(f"{name}: labels: expected one per image ({count}), got {len(labels)}; replace {paths[1]}")
+    if part is not None:  # before they become floats, which take four times the memory
+        images, labels = images[part], labels[part]
+    return Dataset(
         name=name,
         images=to_images(images[:, None], 255),
         labels=torch.from_numpy(labels.astype(np.int64)),
         classes=CLASSES[name],
     )
-    return data if part is None else data.take(part)
 
 
 def _read_official(name: str, path: Path) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -89,13 +89,3 @@ def _svg(figure: Figure) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "unmask", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
-
-
-def to_rows(pixels: Sequence[int], width: int) -> list[list[float]]:
-    """Bytes of a grey image to rows of numbers in [0, 1].
-
-    Example:
-        >>> to_rows([0, 255, 0, 255], 2)
-        [[0.0, 1.0], [0.0, 1.0]]
-    """
-    return [[one / 255 for one in pixels[start : start + width]] for start in range(0, len(pixels), width)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from unmask.models import build
 from unmask.numerics import Model, derive_seed
 from unmask.objectives import Objective
 from unmask.optim import make_optimizer
+from unmask.sweeps import identify
 from unmask.training import DivergedError, Trainer
 
 Measure = Callable[[int], Mapping[str, Any]]
@@ -77,6 +78,15 @@ def surrogate(data: Dataset, widths: tuple[int, ...], *, updates: int, seed: int
     for _ in Trainer(updates=updates, seed=own)(model, data):
         pass
     return model.eval()
+
+
+def kept_weights(run: Callable[..., Any], config: Any, work: Path, names: Iterable[str]) -> Path:
+    """The folder with these weights of a run: beside ``work`` if it has run, or else trained within it now."""
+    folder = work.parent / identify(config)
+    if not all((folder / name).is_file() for name in names):
+        folder = work / "trained"
+        run(config, work=folder)
+    return folder
 
 
 def with_label_noise(data: Dataset, share: float, seed: int) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,11 @@ def slow(attack: str) -> Callable[[Moment], float]:
     return lambda moment: share(
         moment["slow"]["images"] - sum(moment["slow"]["standing"][attack]), moment["slow"]["images"]
     )
+
+
+def square(moment: Moment) -> float:
+    """Test error under Square at an examined moment, in per cent."""
+    return share(moment["square"]["images"] - moment["square"]["standing"], moment["square"]["images"])
 
 
 def regime(index: int, precision: str = "regimes") -> Callable[[Moment], float]:
@@ -108,3 +114,17 @@ def minus(left: Values, right: Values) -> list[float]:
         [2.0]
     """
     return [one - other for one, other in zip(left, right, strict=False)]
+
+
+def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float:
+    """Spearman's; NaN where there are fewer than four pairs, or a side does not vary.
+
+    Example:
+        >>> rank_correlation([1, 2, 3, 4], [10, 20, 30, 40])
+        1.0
+    """
+    from scipy import stats  # takes 50 MB, which the processes that train have no use for
+
+    if len(left) < 4 or len(set(left)) < 2 or len(set(right)) < 2:
+        return math.nan
+    return float(f"{stats.spearmanr(left, right).statistic:.12g}")

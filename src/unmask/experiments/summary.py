@@ -42,9 +42,10 @@ def _table(records: Sequence[Mapping[str, Any]]) -> list[str]:
         for key in keys:
             one = record["measured"].get(key)
             published = record["published"].get(key)
+            number = one.get("runs", len(one["values"])) if one else 0
             rows.append(
                 f"| {record['paper']}/{record['artefact']}{_short(record)} | {key} "
-                f"| {'-' if published is None else published} | {_words(one)} | {len(one['values']) if one else 0} |"
+                f"| {'-' if published is None else published} | {_words(one)} | {number} |"
             )
     return [*rows, ""]
 

@@ -20,4 +20,4 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
         >>> len(grid(SMOKE, seeds=1))
         31
     """
-    return [*_grid(profile, seeds=seeds), *variations(profile)]
+    return [*_grid(profile, seeds=seeds), *variations(profile, seeds=seeds)]

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from unmask.experiments.artefact import Artefact, Outcome, Panel, Part, Runs, Values, judge
+from unmask.experiments.examine import QUERIES, STEPS
 from unmask.experiments.moments import REGIMES
-from unmask.experiments.readings import at, minus, over, regime, share, slow, under
-from unmask.experiments.yanagita2018.examine import STEPS
-from unmask.experiments.yanagita2018.outcomes import LR_AXIS, RATES, by_rate, rates
+from unmask.experiments.readings import at, minus, over, regime, share, slow, square, under
+from unmask.experiments.yanagita2018.rates import LR_AXIS, RATES, by_rate, rates
+from unmask.experiments.yanagita2018.runs import Config
 
 REPAIRS = {
     "float32 cross entropy (as published)": "as published",
@@ -20,6 +21,9 @@ REPAIRS = {
     "transfer": "transfer",
     "random signs": "random",
 }
+
+
+QUERY_ATTACK = f"Square, {QUERIES:,} queries"
 
 
 def regimes(runs: Runs) -> Outcome:
@@ -62,6 +66,10 @@ def repairs(runs: Runs) -> Outcome:
     measured = {
         f"{name}, {rate:g}": at(runs(learning_rate=rate), -1, one) for rate in RATES for name, one in readings.items()
     }
+    for rate in RATES:
+        examined = runs(learning_rate=rate, examine=True)
+        series[f"lr {rate:g}: {QUERY_ATTACK}"] = over(examined, square)
+        measured[f"{QUERY_ATTACK}, {rate:g}"] = at(examined, -1, square)
     repaired, published = (
         measured[f"{name}, 0.01"] for name in ("float32 log-odds", "float32 cross entropy (as published)")
     )
@@ -83,6 +91,16 @@ def repairs(runs: Runs) -> Outcome:
         claims=[
             judge("with the log-odds loss the FGSM error at 0.01 is back above 90 %", back, rise),
             judge("float64 removes part of the masking only", some, rest),
+            judge(
+                "a query attack, which asks for no gradient, is not fooled at 0.01",
+                Part(
+                    what="Square's error minus FGSM's",
+                    values=minus(measured[f"{QUERY_ATTACK}, 0.01"], published),
+                    side="above",
+                    bound=50,
+                    unit="points",
+                ),
+            ),
             judge(
                 "nothing of the robustness at 0.01 is real",
                 Part(what="worst-case error at 0.01", values=worst, side="above", bound=98),
@@ -127,6 +145,11 @@ def leftover(runs: Runs) -> Outcome:
     )
 
 
+def examined(profile: Config) -> list[Config]:
+    """The slow looks at Adam's networks at 0.01 and 0.001."""
+    return [replace(profile, learning_rate=rate, examine=True) for rate in RATES]
+
+
 def _active(row: int) -> Any:
     """Units of a hidden layer that are active, median over images, at an examined moment."""
     return lambda moment: moment["layers"][row]["active"]
@@ -153,7 +176,8 @@ cross entropy reaches {float32 cross entropy (as published), 0.01} at 0.01, agai
 in float64 it is {float64 cross entropy, 0.01} and {float64 cross entropy, 0.001}; in float32 with the log-odds loss
 {float32 log-odds, 0.01} and {float32 log-odds, 0.001}; images made on another network reach {transfer, 0.01} and
 {transfer, 0.001}; PGD with log-odds {PGD-40, log-odds, 0.01} and {PGD-40, log-odds, 0.001}, but with cross entropy
-{PGD-40, cross entropy, 0.01} and {PGD-40, cross entropy, 0.001}; the worst case per image over all of them
+{PGD-40, cross entropy, 0.01} and {PGD-40, cross entropy, 0.001}; Square, which asks for scores alone, with 1,000
+queries {Square, 1,000 queries, 0.01} and {Square, 1,000 queries, 0.001}; the worst case per image over all but Square
 {worst case of all, 0.01} and {worst case of all, 0.001}. What each repair adds to the published figure is how much of
 the robustness was the rounding of the loss. Random signs, which ask the network nothing, reach {random signs, 0.01}
 and {random signs, 0.001}: an attack that does worse than they do has useless gradients."""
@@ -175,12 +199,12 @@ BEYOND = (
     ),
     Artefact(
         name="repairs", shows="beyond: FGSM's error as published and with each repair, and PGD's, epsilon 0.25",
-        published={}, needs=rates, compute=repairs, story=REPAIRS_STORY, panels=_panels("test error, %"),
+        published={}, needs=lambda profile: [*rates(profile), *examined(profile)],
+        compute=repairs, story=REPAIRS_STORY, panels=_panels("test error, %"),
     ),
     Artefact(
         name="leftover", shows="beyond: what log-odds does not repair: dead units that stop PGD, epsilon 0.25",
-        published={}, needs=lambda profile: [replace(profile, learning_rate=rate, examine=True) for rate in RATES],
-        compute=leftover, story=LEFTOVER_STORY,
+        published={}, needs=examined, compute=leftover, story=LEFTOVER_STORY,
         panels=[
             *(Panel(title=f"lr {rate:g}, PGD with log-odds", xlabel="updates", ylabel="test error, %", xscale="log",
                     series=f"lr {rate:g}:") for rate in RATES),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from scipy import stats
+import numpy as np
 
-from unmask.experiments.artefact import Artefact, Outcome, Panel, Part, Runs, Values, judge
-from unmask.experiments.readings import gap, minus, natural, regime, share
-from unmask.experiments.yanagita2018.outcomes import RATES, optimizers, rates
+from unmask.experiments.artefact import Artefact, Estimate, Outcome, Panel, Part, Runs, Values, judge
+from unmask.experiments.readings import gap, natural, rank_correlation, regime, share
+from unmask.experiments.yanagita2018.optimizers import optimizers
+from unmask.experiments.yanagita2018.rates import RATES, rates
 from unmask.experiments.yanagita2018.runs import Config
+
+Rows = Sequence[Mapping[str, Any]]
+"""One row per moment."""
 
 VARIATIONS: Mapping[str, Mapping[str, Any]] = {
     "5,000 training images": {"train_images": 5_000},
@@ -33,78 +38,71 @@ def variation(profile: Config, **settings: Any) -> Config:
     return replace(profile, updates=updates, moments=kept, **settings)
 
 
-def variations(profile: Config) -> list[Config]:
+def variations(profile: Config, *, seeds: int = 1) -> list[Config]:
     """The runs that separate the gap from the margin."""
-    return [variation(profile, learning_rate=rate, **one) for one in VARIATIONS.values() for rate in RATES]
+    return [
+        variation(profile, learning_rate=rate, seed=seed, **one)
+        for seed in range(seeds)
+        for one in VARIATIONS.values()
+        for rate in RATES
+    ]
 
 
 def overfitting(runs: Runs) -> Outcome:
     """Masked share against the margin, and against the generalisation gap, over every run and moment there is."""
-    rows = _rows(runs)
-    names = sorted({row["kind"] for row in rows})
+    found = _rows(runs)
+    rows = [row for one in found for row in one]
     series: dict[str, Mapping[float, Values]] = {}
-    for kind in names:
-        mine = [row for row in rows if row["kind"] == kind]
-        series[f"margin: {kind}"] = {row["margin"]: [row["masked"]] for row in mine}
-        series[f"gap: {kind}"] = {row["gap"]: [row["masked"]] for row in mine}
-    series["margin: logits rescaled"] = {row["margin"] * f: [row["scaled"][f]] for row in rows for f in row["scaled"]}
-    series["gap: logits times 10"] = {row["gap"]: [row["scaled"][10.0]] for row in rows if 10.0 in row["scaled"]}
-    ranks = {name: _rank([row[name] for row in rows], [row["masked"] for row in rows]) for name in ("margin", "gap")}
-    moved = [row["scaled"][10.0] - row["scaled"][0.1] for row in rows if {0.1, 10.0} <= set(row["scaled"])]
-    measured = {f"rank correlation of the masked share with the {name}": values for name, values in ranks.items()}
-    measured |= _partial(rows)
-    measured["masked share, logits times 10 minus divided by 10, same weights and gap"] = moved and [
-        sum(moved) / len(moved)
-    ]
+    for kind in sorted({row["kind"] for row in rows}):
+        for axis in ("margin", "gap"):
+            series[f"{axis}: {kind}"] = _scatter([(row[axis], row["masked"]) for row in rows if row["kind"] == kind])
+    rescaled = [(row["margin"] * factor, share) for row in rows for factor, share in row["scaled"].items()]
+    series["margin: logits rescaled"] = _scatter(rescaled)
+    series["gap: logits times 10"] = _scatter([(row["gap"], row["scaled"][10.0]) for row in rows])
+    measured = {name: _estimate(found, statistic) for name, statistic in STATISTICS.items()}
     measured |= {
         f"{row['kind']}, {row['update']} updates: {name}": [row[name]]
         for row in rows
         if row["last"]
         for name in ("masked", "margin", "gap")
     }
-    return Outcome(measured=measured, series=series, claims=[_is_it_overfitting(ranks, moved)])
+    return Outcome(measured=measured, series=series, claims=[_is_it_overfitting(measured)])
 
 
-def _is_it_overfitting(ranks: Mapping[str, Values], moved: Sequence[float]) -> dict[str, str]:
-    follows = minus(ranks["gap"], ranks["margin"])
+def _scatter(points: Sequence[tuple[float, float]]) -> dict[float, Values]:
+    together: dict[float, list[float]] = {}
+    for x, y in points:
+        together.setdefault(x, []).append(y)
+    return dict(together)
+
+
+def _is_it_overfitting(measured: Mapping[str, Values | Estimate]) -> dict[str, str]:
     return judge(
         "gradient masking is a type of overfitting",
-        Part(
-            what="rank correlation with the gap minus that with the margin",
-            values=follows,
-            side="above",
-            bound=0,
-            unit="",
-        ),
-        Part(
-            what="change of the masked share when only the scale of the logits changes",
-            values=moved and [sum(moved) / len(moved)],
-            side="below",
-            bound=5,
-            unit="points",
-        ),
-        note="Overfitting would mean that the masked share follows the gap and not the scale of the logits, "
-        "which leaves predictions and gap as they are.",
+        Part(what=FOLLOWS, values=measured[FOLLOWS], side="above", bound=0, unit=""),
+        Part(what=PARTIAL, values=measured[PARTIAL], side="above", bound=0, unit=""),
+        Part(what=MOVED, values=measured[MOVED], side="below", bound=5, unit="points"),
+        note="Overfitting would mean that the masked share follows the gap, also at equal margin, and not the scale of "
+        "the logits, which leaves predictions and gap as they are. Intervals by resampling whole runs.",
     )
 
 
-def _rows(runs: Runs) -> list[dict[str, Any]]:
-    """One row for each run and moment: masked share, median log-odds, gap, and the masked share at other scales."""
+def _rows(runs: Runs) -> list[Rows]:
+    """For each run a row per moment at which it has learned: masked share, also at other scales, margin, and gap."""
     kinds = {f"{one.optimizer} {one.learning_rate:g}": runs(optimizer=one.optimizer, learning_rate=one.learning_rate)
              for one in [*optimizers(runs.profile), *rates(runs.profile)]}  # fmt: skip
     for name, settings in VARIATIONS.items():
         for rate in RATES:
             short = variation(runs.profile)
-            found = runs(learning_rate=rate, updates=short.updates, moments=short.moments, **settings)
-            kinds[f"{name}, {rate:g}"] = found
-    rows = []
+            made = runs(learning_rate=rate, updates=short.updates, moments=short.moments, **settings)
+            kinds[f"{name}, {rate:g}"] = made
+    found: list[Rows] = []
     for kind, results in kinds.items():
         for result in results:
-            for moment in result["moments"]:
-                if natural(moment) < 50:
-                    last = moment is result["moments"][-1]
-                    rows.append({"kind": kind, "update": moment["update"], "last": last, **_row(moment)})
-    return rows
+            learned = [moment for moment in result["moments"] if natural(moment) < 50]
+            last = result["moments"][-1]
+            found.append([{"kind": kind, "update": one["update"], "last": one is last, **_row(one)} for one in learned])
+    return [rows for rows in found if rows]
 
 
 def _row(moment: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,25 +118,53 @@ def _row(moment: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _partial(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Partial rank correlations of the masked share: with the margin at equal gap, and with the gap at equal margin."""
-    if not (cross := _rank([row["margin"] for row in rows], [row["gap"] for row in rows])):
-        return {}
-    (between,) = cross
-    pair = {name: _rank([row[name] for row in rows], [row["masked"] for row in rows]) for name in ("margin", "gap")}
-    found: dict[str, list[float]] = {}
-    for name, other in (("margin", "gap"), ("gap", "margin")):
-        (own,), (held,) = pair[name], pair[other]
-        rest = math.sqrt(max((1 - held**2) * (1 - between**2), 1e-12))
-        found[f"the same with the {name}, at equal {other}"] = [(own - held * between) / rest]
-    return found
+def _between(left: str, right: str, rows: Rows) -> float:
+    """The rank correlation of two columns."""
+    return rank_correlation([row[left] for row in rows], [row[right] for row in rows])
 
 
-def _rank(left: Sequence[float], right: Sequence[float]) -> list[float]:
-    """Spearman's rank correlation, if there is enough that varies."""
-    if len(left) < 4 or len(set(left)) < 2 or len(set(right)) < 2:
+def _partial(name: str, other: str, rows: Rows) -> float:
+    """The rank correlation of the masked share with one column, the other held equal."""
+    own, held, cross = _between(name, "masked", rows), _between(other, "masked", rows), _between(name, other, rows)
+    rest = math.sqrt(max((1 - held**2) * (1 - cross**2), 1e-12))
+    return (own - held * cross) / rest
+
+
+def _moved(rows: Rows) -> float:
+    """The masked share with ten times the logits, minus that with a tenth of them."""
+    moved = [row["scaled"][10.0] - row["scaled"][0.1] for row in rows]
+    return math.fsum(moved) / len(moved)
+
+
+def _estimate(found: Sequence[Rows], statistic: Callable[[Rows], float]) -> Values | Estimate:
+    """The statistic over all rows, with a 95 % percentile interval from resampling whole runs: moments of one run are
+    not independent.
+    """
+    value = statistic([row for rows in found for row in rows]) if found else math.nan
+    if math.isnan(value):
         return []
-    return [float(stats.spearmanr(left, right).statistic)]
+    generator = np.random.RandomState(0)
+    drawn = [generator.randint(len(found), size=len(found)) for _ in range(RESAMPLES)]
+    values = [statistic([row for index in rows for row in found[index]]) for rows in drawn]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return Estimate(value, float(low), float(high), runs=len(found))
+
+
+FOLLOWS = "rank correlation of the masked share with the gap, minus that with the margin"
+PARTIAL = "the same with the gap, at equal margin"
+MOVED = "masked share, logits times 10 minus divided by 10, same weights and gap"
+
+STATISTICS: Mapping[str, Callable[[Rows], float]] = {
+    "rank correlation of the masked share with the margin": partial(_between, "margin", "masked"),
+    "rank correlation of the masked share with the gap": partial(_between, "gap", "masked"),
+    FOLLOWS: lambda rows: _between("gap", "masked", rows) - _between("margin", "masked", rows),
+    "the same with the margin, at equal gap": partial(_partial, "margin", "gap"),
+    PARTIAL: partial(_partial, "gap", "margin"),
+    MOVED: _moved,
+}
+"""What tells the margin from the gap."""
+
+RESAMPLES = 1_000
 
 
 STORY = """\

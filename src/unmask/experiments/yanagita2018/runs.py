@@ -8,18 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+import numpy as np
 
-from unmask.attacks import FGSM
-from unmask.data import Dataset, load
-from unmask.data.dataset import permutation
-from unmask.experiments.moments import Moment
-from unmask.experiments.perceptrons import WeightPenalty, follow, operations, perceptron, surrogate, with_label_noise
-from unmask.experiments.yanagita2018.examine import examine, weights_at
-from unmask.losses import cross_entropy
-from unmask.objectives import Adversarial, Normal, Objective
-from unmask.sweeps import identify
-from unmask.training import Trainer
+from unmask.data import Dataset
+from unmask.experiments.examine import examine
+from unmask.experiments.perceptrons import follow, kept_weights, operations, perceptron
+from unmask.experiments.setting import Setting, images, moment, trainer
 from unmask.weights import save_weights
 
 LEARNING_RATES = (0.00075, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1)
@@ -48,6 +42,7 @@ CHOICES = {
     "subnormals": "kept, not flushed to zero",
     "random signs": "on 10,000 of the training images, drawn once",
     "PGD": "40 steps of epsilon / 16 from a random start, best point kept, on 1,000 test images",
+    "Square": "1,000 queries, on the same 1,000 test images, Adam at 0.01 and 0.001 alone",
     "DeepFool": "L2, at most 50 steps, overshoot 0.02, on 500 test images",
     "adversarial training": "0.5 J(x) + 0.5 J(x_fgsm), epsilon 0.25, one forward for both",
     "transfer": "FGSM on another network of the same kind, trained for 2,000 updates with Adam at 0.001",
@@ -56,40 +51,23 @@ CHOICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Setting):
     """One run; the defaults are the paper's, at full length.
 
     Attributes:
-        training: ``"normal"``, or ``"adversarial"``: 0.5 J(x) + 0.5 J(x_fgsm) at ``epsilon``, J being cross entropy.
         updates: the paper's "learning epoch is 100000", read as updates: 250 passes.
         moments: the training lengths, in updates, at which the network is measured.
-        train_images: of the 50,000, how many are used; 0 for all.
-        label_noise: the share of training labels that are replaced.
-        l2: weight of the penalty on the weight matrices.
-        probe_images: how many training images are measured; ``slow_images``: test images under PGD.
-        surrogate_updates: the training of the network from which attacks are transferred; 0 for none.
-        examine: look for dead units in the network that the same run without this keeps, instead of training one.
     """
 
-    data: str = "mnist"
     widths: tuple[int, ...] = (600, 128)
-    optimizer: str = "adam"
-    learning_rate: float = 0.001
     batch_size: int = 125
     training: Literal["normal", "adversarial"] = "normal"
     updates: int = 100_000
     moments: tuple[int, ...] = (400, 1_200, 4_000, 10_000, 20_000, 40_000, 100_000)
     epsilon: float = 0.25
     epsilons: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-    train_images: int = 0
-    label_noise: float = 0.0
     l2: float = 0.0
-    test_images: int = 10_000
-    probe_images: int = 10_000
     slow_images: int = 1_000
-    surrogate_updates: int = 2_000
-    examine: bool = False
-    seed: int = 0
 
 
 PAPER = Config()
@@ -170,20 +148,20 @@ def run(
     if work is None:
         with tempfile.TemporaryDirectory() as folder:
             return run(config, work=Path(folder), progress=progress)
-    train, test = load(config.data, "train"), load(config.data, "test")
+    train, test = images(config)
     if config.examine:
         return _examined(config, test, work)
-    train = with_label_noise(train.sample(config.train_images or len(train), 0), config.label_noise, config.seed)
     model = perceptron(train, config.widths, config.seed)
-    moment = _moment(config, train, test)
+    measured_at = moment(config, train, test, repairs=(0.1, config.epsilon), scales=(0.1, 10.0))
 
     def measure(update: int) -> dict[str, Any]:
         if update not in config.moments and update != config.updates:
             return {}
-        save_weights(model, work / weights_at(update))
-        return {"moment": moment(model, thorough=update == config.updates)}
+        save_weights(model, work / _weights(update))
+        return {"moment": measured_at(model, thorough=update == config.updates)}
 
-    measured, diverged = follow(_trainer(config), model, train, measure, work=work, progress=progress)
+    training = trainer(config, config.updates, penalty=config.l2)
+    measured, diverged = follow(training, model, train, measure, work=work, progress=progress)
     return {
         "epochs": {
             "update": list(measured),
@@ -197,45 +175,15 @@ def run(
     }
 
 
+def _weights(update: int) -> str:
+    return f"update-{update:06d}.safetensors"
+
+
 def _examined(config: Config, test: Dataset, work: Path) -> dict[str, Any]:
-    """Examine the network of the same run, from its own work folder if it has run, or else trained for the purpose."""
-    trained = replace(config, examine=False)
-    folder, moments = work.parent / identify(trained), sorted({*config.moments, config.updates})
-    if not all((folder / weights_at(update)).is_file() for update in moments):
-        folder = work / "trained"
-        run(trained, work=folder)
+    """Look closer at the networks that the same run has kept."""
+    files = {update: _weights(update) for update in sorted({*config.moments, config.updates})}
+    folder = kept_weights(run, replace(config, examine=False), work, files.values())
     model = perceptron(test, config.widths, config.seed)
-    part = test.take(permutation(len(test), 0)[: config.slow_images])
-    return {"moments": examine(model, folder, part, updates=moments, epsilon=config.epsilon)}
-
-
-def _moment(config: Config, train: Dataset, test: Dataset) -> Moment:
-    other: nn.Module | None = None
-    if config.surrogate_updates:
-        other = surrogate(train, config.widths, updates=config.surrogate_updates, seed=config.seed)
-    return Moment(
-        epsilon=config.epsilon,
-        epsilons=config.epsilons,
-        repairs=(0.1, config.epsilon),
-        test=test.take(permutation(len(test), 0)[: config.test_images]),
-        train=train.sample(config.probe_images, 1),
-        slow_images=config.slow_images,
-        scales=(0.1, 10.0),
-        surrogate=other,
-    )
-
-
-def _trainer(config: Config) -> Trainer:
-    objective: Objective = Normal()
-    if config.training == "adversarial":
-        objective = Adversarial(attack=FGSM(epsilon=config.epsilon, loss=cross_entropy), clean_weight=0.5)
-    if config.l2:
-        objective = WeightPenalty(objective=objective, weight=config.l2)
-    return Trainer(
-        updates=config.updates,
-        batch_size=config.batch_size,
-        objective=objective,
-        optimizer=config.optimizer,
-        learning_rate=config.learning_rate,
-        seed=config.seed,
-    )
+    kept = {update: folder / name for update, name in files.items()}
+    part = test.take(np.arange(min(config.slow_images, len(test))))
+    return {"moments": examine(model, kept, part, epsilon=config.epsilon, position="update")}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-from scipy import stats
-
 from unmask.experiments.artefact import Outcome, Part, Runs, Values, judge
-from unmask.experiments.readings import Moment, Result, minus, share
+from unmask.experiments.readings import Moment, Result, minus, rank_correlation, share
 from unmask.experiments.yue2017.curves import (
     EPSILONS,
     FGSM,
@@ -117,10 +116,8 @@ def fig8(runs: Runs) -> Outcome:
 
 
 def _rank(moments: Sequence[Moment], epsilon: float) -> float:
-    pairs = [(zeros(one), accuracy(epsilon)(one)) for one in moments]
-    if len({one for one, _ in pairs}) < 2 or len({other for _, other in pairs}) < 2:
-        return 0.0
-    return float(stats.spearmanr([one for one, _ in pairs], [other for _, other in pairs]).statistic)
+    correlation = rank_correlation([zeros(one) for one in moments], [accuracy(epsilon)(one) for one in moments])
+    return 0.0 if math.isnan(correlation) else correlation
 
 
 def float64(runs: Runs) -> Outcome:

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Sequence
 
 from unmask.experiments.artefact import Outcome, Part, Runs, judge
-from unmask.experiments.drawing import to_rows
 from unmask.experiments.readings import Result, minus
 from unmask.experiments.yue2017.curves import (
     EPSILONS,
@@ -29,7 +28,7 @@ def fig1(runs: Runs) -> Outcome:
     images = {}
     if shown:
         for name, read in (("clean", shown["prediction"]), ("adversarial", shown["adversarial_prediction"])):
-            images[f"{name}: read as {read}"] = to_rows(list(base64.b64decode(shown[name])), shown["shape"][2])
+            images[f"{name}: read as {read}"] = _to_rows(list(base64.b64decode(shown[name])), shown["shape"][2])
     specimens = [best(result)["specimen"] for result in results]
     flipped = [100.0 * (one["label"] == one["prediction"] != one["adversarial_prediction"]) for one in specimens]
     measured = {key: [float(one[name]) for one in specimens] for key, name in FIG1_KEYS.items()}
@@ -194,3 +193,13 @@ def sec7(runs: Runs) -> Outcome:
         series=series,
         claims=[judge("robustness goes with the number of neurons and layers (conjecture)", part)],
     )
+
+
+def _to_rows(pixels: Sequence[int], width: int) -> list[list[float]]:
+    """Bytes of a grey image to rows of numbers in [0, 1].
+
+    Example:
+        >>> _to_rows([0, 255, 0, 255], 2)
+        [[0.0, 1.0], [0.0, 1.0]]
+    """
+    return [[one / 255 for one in pixels[start : start + width]] for start in range(0, len(pixels), width)]

@@ -1,15 +1,15 @@
-"""What no loss repairs: hidden units that are dead, and where they stop PGD; measured on the weights that runs kept."""
+"""Slow looks at the weights that runs kept: dead hidden units, where they stop PGD, and what a query attack finds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import PGD
+from unmask.attacks import PGD, Square
 from unmask.attacks.trial import predict
 from unmask.data import Dataset
 from unmask.gradients import input_gradient
@@ -28,25 +28,23 @@ STEPS = {
 """PGD's numbers of steps and their sizes, in units of epsilon."""
 
 
-def weights_at(update: int) -> str:
-    """The name of the file with the weights after so many updates.
-
-    Example:
-        >>> weights_at(400)
-        'update-000400.safetensors'
-    """
-    return f"update-{update:06d}.safetensors"
+QUERIES = 1_000
+"""How often Square may ask the network about each image."""
 
 
 def examine(
-    model: nn.Module, folder: Path, test: Dataset, *, updates: list[int], epsilon: float
+    model: nn.Module, kept: Mapping[int, Path], test: Dataset, *, epsilon: float, position: str
 ) -> list[dict[str, Any]]:
-    """Active units and what stops PGD, at each of the moments whose weights lie in ``folder``."""
+    """Active units, what stops PGD, and Square, with the weights of each file; ``position`` names the keys."""
     found = []
-    for update in updates:
-        load_weights(model, folder / weights_at(update))
+    for at, file in kept.items():
+        load_weights(model, file)
         model.eval()
-        found.append({"update": update, **_active(model, test.images), "pgd": _ends(model, test, epsilon)})
+        standing = predict(model, Square(epsilon=epsilon, queries=QUERIES)(model, test.images, test.labels))
+        square = {"images": len(test), "queries": QUERIES, "standing": int((standing == test.labels).sum())}
+        found.append(
+            {position: at, **_active(model, test.images), "pgd": _ends(model, test, epsilon), "square": square}
+        )
     return found
 
 
