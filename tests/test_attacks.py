@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool, Square, Trial
+from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, RSFGSM, DeepFool, Square, Trial
 from unmask.attacks.trial import predict
 from unmask.losses import cross_entropy
 from unmask.models.masked import Quantised, ScaledLogits
 from unmask.numerics import Batches, random_signs
+from unmask.threat import Linf
 
 EPSILON = 0.1
 SHAPE = (1, 6, 6)
@@ -28,6 +29,7 @@ CLASSES = 4
 ATTACKS = {
     "fgsm": FGSM(epsilon=EPSILON),
     "rfgsm": RFGSM(epsilon=EPSILON),
+    "rs-fgsm": RSFGSM(epsilon=EPSILON),
     "frsm": FRSM(epsilon=EPSILON),
     "ifgsm": IFGSM(epsilon=EPSILON, steps=4),
     "pgd-best": PGD(epsilon=EPSILON, steps=4),
@@ -195,7 +197,7 @@ class Failing(nn.Module):
 @pytest.mark.parametrize("at", [1, 3])
 def test_it_leaves_no_trace_when_the_model_raises(case, at, backward):
     attack, model, images, labels = case
-    asked = 0 if isinstance(attack, FRSM) else 1 if isinstance(attack, FGSM | RFGSM) else 3
+    asked = 0 if isinstance(attack, FRSM) else 1 if isinstance(attack, FGSM | RFGSM | RSFGSM) else 3
     if backward and isinstance(attack, WITHOUT_GRADIENTS):
         asked = 0
     model = in_mid_update(Failing(model, at, backward))
@@ -353,6 +355,18 @@ def test_rfgsm_offsets_by_half_of_epsilon_unless_told():
     assert torch.equal(largest[0], RFGSM(epsilon=0.1, alpha=0.2)(model, images, labels))
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), epsilon=st.floats(0, 1), step_size=st.none() | st.floats(0, 2))
+def test_rsfgsm_has_a_closed_form_of_its_own(seed, epsilon, step_size):
+    model, direction = two_classes(seed)
+    images = images_for(3, seed).double()
+    start = Linf(epsilon=epsilon).random_start(images, seed=seed)
+    moved = start + (1.25 * epsilon if step_size is None else step_size) * direction.sign()
+    expected = moved.clamp(images - epsilon, images + epsilon).clamp(0, 1)
+    found = RSFGSM(epsilon=epsilon, step_size=step_size, seed=seed)(model, images, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("norm", [2, math.inf])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), lead=st.floats(0.01, 1))
@@ -387,7 +401,7 @@ def test_frsm_adds_random_signs():
     assert torch.equal(found, 0.5 + 0.25 * random_signs(images, seed=5))
 
 
-@pytest.mark.parametrize("name", ["rfgsm", "frsm", "pgd-best", "pgd-last", "square"])
+@pytest.mark.parametrize("name", ["rfgsm", "rs-fgsm", "frsm", "pgd-best", "pgd-last", "square"])
 def test_another_seed_draws_other_numbers(name):
     model, images = make("plain"), images_for(4)
     labels = predict(model, images)
@@ -640,6 +654,7 @@ def test_a_sweep_of_a_single_step_costs_one_gradient(attack):
 @pytest.mark.parametrize(
     ("attack", "forwards", "backwards"),
     [
+        (RSFGSM(epsilon=EPSILON), 1, 1),
         (IFGSM(epsilon=EPSILON, steps=5), 5, 5),
         (PGD(epsilon=EPSILON, steps=5, keep="last"), 5, 5),
         (PGD(epsilon=EPSILON, steps=5), 6, 5),
@@ -664,11 +679,13 @@ def test_passes_through_the_model(attack, forwards, backwards):
     [
         *[
             (partial(kind, epsilon=8), r"^epsilon: .* \[0, 1\], got 8")
-            for kind in (FGSM, RFGSM, FRSM, IFGSM, PGD, DeepFool, Square)
+            for kind in (FGSM, RFGSM, RSFGSM, FRSM, IFGSM, PGD, DeepFool, Square)
         ],
         (lambda: FGSM(epsilon=math.nan), "^epsilon: .* got nan"),
         (lambda: RFGSM(epsilon=0.1, alpha=-0.1), r"^alpha: expected a number in \[0, 1\], got -0.1"),
         (lambda: RFGSM(epsilon=0.1, alpha=math.nan), "^alpha: .* got nan"),
+        (lambda: RSFGSM(epsilon=0.1, step_size=-1), "^step_size: expected a number from 0 up, got -1"),
+        (lambda: RSFGSM(epsilon=0.1, step_size=math.nan), "^step_size: .* got nan"),
         (lambda: IFGSM(epsilon=0.1, steps=0), "^steps and restarts: expected at least 1, got 0 and 1"),
         (lambda: PGD(epsilon=0.1, steps=0), "^steps and restarts: expected at least 1, got 0 and 1"),
         (lambda: PGD(epsilon=0.1, restarts=0), "^steps and restarts: expected at least 1, got 40 and 0"),

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from unmask.cli import main
+from unmask.cli.attack import ATTACKS
 from unmask.models import build
 from unmask.models.masked import ScaledLogits, SoftmaxOutput
 from unmask.report import Report
@@ -148,6 +149,15 @@ def test_bad_input_is_one_plain_line(command, name, folder, monkeypatch):
             ["mlp", *DATA, "--lr", "-1"],
             "learning_rate and weight_decay: expected above 0 and from 0 up, got -1.0",
         ),
+        (["mlp", *DATA, *BOUND, "--objective", "ensemble"], "ensemble makes images against finished models: name them"),
+        (
+            ["mlp", *DATA, *BOUND, "--objective", "fgsm", "--source", "mlp", "weights.safetensors"],
+            "--source: is for --objective ensemble, and means nothing to fgsm",
+        ),
+        (
+            ["mlp", *DATA, *BOUND, "--objective", "ensemble", "--source", "linear", "weights.safetensors"],
+            "weights.safetensors: tensor '1.weight': expected shape (10, 64), got (64, 64)",
+        ),
         (["mlp", *DATA, "--updates", "0"], "'--updates': 0 is not in the range"),
         (["mlp", *DATA, "--out", "weights.safetensors"], "'--out': Directory 'weights.safetensors' is a file"),
         (["vgg-11", *DATA], "inputs: expected images of at least 32x32 for vgg-11, got 8x8"),
@@ -251,9 +261,9 @@ def test_train_audit_attack_and_audit_what_was_saved(tmp_path):
     assert 100 * report.clean.value == pytest.approx(accuracies[2])
 
 
-@pytest.mark.parametrize("name", ["fgsm", "rfgsm", "frsm", "ifgsm", "pgd", "deepfool"])
+@pytest.mark.parametrize("name", ATTACKS)
 def test_every_attack_has_its_name(name):
-    steps = [] if name in ("fgsm", "rfgsm", "frsm") else ["--steps", 2]
+    steps = [] if name in ("fgsm", "rfgsm", "rs-fgsm", "frsm") else ["--steps", 2]
     result = unmask("attack", "test_cli:fixed", *FEW, "--attack", name, *steps, "--epsilon", "1/255")
     assert result.exit_code == 0
     assert result.stdout.startswith("epsilon 0.003922: accuracy ")
@@ -271,6 +281,20 @@ def test_a_stopped_training_is_resumed(tmp_path):
     other = unmask(*run, "--updates", 18, "--out", tmp_path / "parts", "--resume", "--lr", 0.1)
     assert other.exit_code == 2
     assert "is of a run with learning_rate 0.001, got 0.1; resume with the same settings" in other.stderr
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_an_ensemble_is_resumed_with_the_same_sources_alone(precision, tmp_path):
+    for seed in (0, 1):
+        unmask("train", "linear", *DATA, "--updates", 1, "--seed", seed, "--out", tmp_path / f"{seed}")
+    run = ["train", "mlp", *DATA, "--objective", "ensemble", *BOUND, "--out", tmp_path / "run"]
+    run += ["--precision", precision, "--resume", "--source", "linear", tmp_path / "0" / "weights.safetensors"]
+    second = [["--source", "linear", tmp_path / f"{seed}" / "weights.safetensors"] for seed in (0, 1)]
+    assert unmask(*run, *second[1], "--updates", 9).exit_code == 0
+    assert "epoch 2: update 18" in unmask(*run, *second[1], "--updates", 18).stdout
+    other = unmask(*run, *second[0], "--updates", 27)
+    assert other.exit_code == 2
+    assert "is of a run with objective Ensemble(attack=FGSM(epsilon=0.1" in other.stderr
 
 
 def test_a_training_that_is_of_no_use_says_so(tmp_path):

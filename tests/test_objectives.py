@@ -1,17 +1,48 @@
-"""The objectives' contract, held by every objective; then what the regularizer's formula comes to."""
+"""The objectives' contract, held by every objective; then what each one's formula comes to, and what it costs."""
 
 from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
-from unmask.attacks import FGSM, PGD, RFGSM
+from unmask.attacks import FGSM, PGD, RFGSM, RSFGSM
 from unmask.cli.train import OBJECTIVES, OPTIMIZERS
+from unmask.losses import cross_entropy, log_odds
 from unmask.models.masked import ScaledLogits
-from unmask.objectives import PRESETS, Adversarial, LogitDistance, Normal
+from unmask.numerics import derive_seed, random_signs, random_uniform
+from unmask.objectives import (
+    NFGSM,
+    PRESETS,
+    Adversarial,
+    Ensemble,
+    GradAlign,
+    GuidedAdversarial,
+    LogitDistance,
+    Mixture,
+    Normal,
+    StepDistance,
+)
 from unmask.optim import OPTIMIZERS as KNOWN_OPTIMIZERS
+from unmask.threat import Linf
+from unmask.training import Trainer
+
+
+def brightest(images):
+    """A source for images of any size: it names a pixel."""
+    return images.flatten(1)
+
+
+def darkest(images):
+    return -images.flatten(1)
+
 
 EPSILON = 0.1
 DETERMINISTIC = {
@@ -22,13 +53,25 @@ DETERMINISTIC = {
 NOISY = {
     "rfgsm": Adversarial(attack=RFGSM(epsilon=EPSILON)),
     "rfgsm+clean": Adversarial(attack=RFGSM(epsilon=EPSILON), clean_weight=0.5),
+    "rfgsm+fgsm": Mixture(attacks=(RFGSM(epsilon=EPSILON), FGSM(epsilon=EPSILON))),
     "pgd": Adversarial(attack=PGD(epsilon=EPSILON, steps=3)),
     "pgd+clean": Adversarial(attack=PGD(epsilon=EPSILON, steps=3, keep="last"), clean_weight=0.25),
+    "ensemble": Ensemble(attack=RFGSM(epsilon=EPSILON), sources=(brightest, darkest)),
+    "ensemble-no-clean": Ensemble(attack=RFGSM(epsilon=EPSILON), sources=(brightest,), clean_weight=0.0),
     "logit-distance": LogitDistance(epsilon=EPSILON),
     "logit-distance-remaining": LogitDistance(epsilon=EPSILON, step_from_offset="remaining"),
     "logit-distance-unweighted": LogitDistance(epsilon=EPSILON, weight=0.0),
+    "step-distance": StepDistance(epsilon=EPSILON),
+    "rs-fgsm": Adversarial(attack=RSFGSM(epsilon=EPSILON)),
+    "n-fgsm": Adversarial(attack=NFGSM(epsilon=EPSILON)),
+    "gradalign": GradAlign(epsilon=EPSILON),
+    "gat": GuidedAdversarial(epsilon=EPSILON),
+    "gat-every-other": GuidedAdversarial(epsilon=EPSILON, alpha=EPSILON, guide_every=2),
 }
 every_objective = pytest.mark.parametrize("objective", (DETERMINISTIC | NOISY).values(), ids=DETERMINISTIC | NOISY)
+
+TWO_PASSES = (StepDistance, GradAlign, GuidedAdversarial)
+"""Those whose batches do not share one pass."""
 
 
 class Watched(nn.Module):
@@ -41,11 +84,12 @@ class Watched(nn.Module):
             self.layers = nn.Sequential(
                 nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4)
             )
-        self.seen = []
+        self.seen, self.attacked = [], 0
 
     def forward(self, images):
         if self.training:
             self.seen.append(images)
+        self.attacked += not self.training
         return self.layers(images)
 
 
@@ -60,8 +104,28 @@ def batch():
     return torch.rand(12, 1, 6, 6, generator=generator), torch.randint(4, (12,), generator=generator)
 
 
-def expected(objective, logits, labels):
-    """The loss by its formula, from the logits of the one pass."""
+# --- the contracts
+
+
+def expected(objective, model, seen, labels):
+    """The loss by its formula, from passes over the images that were seen."""
+    if isinstance(objective, GradAlign):
+        points = seen[0].requires_grad_()
+        climbed = objective.loss(model(points), labels.repeat(2)).sum()
+        at_image, at_noisy = torch.autograd.grad(climbed, points, create_graph=True)[0].flatten(1).chunk(2)
+        cosine = (at_image * at_noisy).sum(1) / (at_image.norm(dim=1) * at_noisy.norm(dim=1))
+        return functional.cross_entropy(model(seen[1]), labels) + objective.weight * (1 - cosine.mean())
+    logits = [model(images) for images in seen]
+    if isinstance(objective, StepDistance):
+        start, end = logits
+        return functional.cross_entropy(end, labels) + objective.weight * (end - start).pow(2).sum(1).mean()
+    if isinstance(objective, GuidedAdversarial):
+        clean, adversarial = logits
+        distance = (clean.softmax(1) - adversarial.softmax(1)).pow(2).sum(1).mean()
+        return functional.cross_entropy(clean, labels) + objective.weight * distance
+    (logits,) = logits
+    if isinstance(objective, Mixture):
+        return functional.cross_entropy(logits, labels.repeat(2))
     first, last = logits.chunk(2) if len(logits) > len(labels) else (logits, logits)
     loss = functional.cross_entropy(first, labels)
     if isinstance(objective, LogitDistance):
@@ -75,28 +139,44 @@ def test_the_loss_is_its_formula_at_images_that_are_data(objective, model, batch
     images, labels = batch
     torch.manual_seed(1)
     loss = objective(model, images, labels, step=5)
-    (seen,) = model.seen  # one pass, whatever the parts of the loss
-    assert not seen.requires_grad
-    assert int(model.layers[2].num_batches_tracked) == 1
+    seen = list(model.seen)
+    assert len(seen) == (2 if isinstance(objective, TWO_PASSES) else 1)
+    assert all(one.is_leaf for one in seen)
+    assert int(model.layers[2].num_batches_tracked) == len(seen)
     torch.manual_seed(1)
-    torch.testing.assert_close(loss, reference := expected(objective, model(seen.clone()), labels))
+    reference = expected(objective, model, [one.detach().clone() for one in seen], labels)
+    torch.testing.assert_close(loss, reference)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     for found, wanted in zip(gradients, torch.autograd.grad(reference, list(model.parameters())), strict=True):
         torch.testing.assert_close(found, wanted)
+
+
+def reach(objective):
+    """How far from the given images it may train."""
+    if isinstance(objective, LogitDistance) and objective.step_from_offset == "full":
+        return EPSILON + objective.alpha
+    attack = getattr(objective, "attack", None)
+    return EPSILON * (0 if isinstance(objective, Normal) else 1 + attack.k if isinstance(attack, NFGSM) else 1)
 
 
 @every_objective
 def test_it_trains_on_images_near_the_given_ones(objective, model, batch):
     images, labels = batch
     objective(model, images, labels)
-    (seen,) = model.seen
-    reach = 0 if isinstance(objective, Normal) else EPSILON + (getattr(objective, "alpha", 0) or 0)
+    seen = torch.cat(model.seen)
     for part in seen.split(len(images)):
-        assert (part - images).abs().max() <= reach + 1e-6
+        assert (part - images).abs().max() <= reach(objective) + 1e-6
         assert part.min() >= 0
         assert part.max() <= 1
     if getattr(objective, "clean_weight", 0):
         assert torch.equal(seen[len(images) :], images)
+
+
+@every_objective
+def test_attacks_see_the_model_in_evaluation_mode(objective, model, batch):
+    objective(model, *batch)
+    from_elsewhere = isinstance(objective, Normal | StepDistance | Ensemble)
+    assert (model.attacked > 0) == (not from_elsewhere)
 
 
 @every_objective
@@ -114,14 +194,14 @@ def test_the_noise_is_that_of_the_step(name, batch):
         model = Watched()  # as the objective has not changed it yet: batch norm keeps count
         torch.manual_seed(0)
         losses.append((DETERMINISTIC | NOISY)[name](model, *batch, step=step))
-        seen += model.seen
+        seen.append(torch.cat(model.seen))
     assert torch.equal(losses[0], losses[1])
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0], seen[2]) == (name in DETERMINISTIC)
 
 
 @every_objective
-def test_it_leaves_no_trace_but_that_of_its_one_pass(objective, model, batch):
+def test_it_leaves_no_trace_but_that_of_its_passes(objective, model, batch):
     frozen = model.layers[4].eval()
     torch.manual_seed(2)
     objective(model, *batch)
@@ -129,8 +209,19 @@ def test_it_leaves_no_trace_but_that_of_its_one_pass(objective, model, batch):
     assert [part for part in model.modules() if not part.training] == [frozen]
     assert all(one.grad is None for one in model.parameters())
     torch.manual_seed(2)
-    model(model.seen[0])
+    for seen in list(model.seen):
+        model(seen)
     assert torch.equal(torch.get_rng_state(), after)
+
+
+@every_objective
+def test_it_can_be_measured_where_gradients_are_switched_off(objective, batch):
+    losses = []
+    for mode in (torch.enable_grad, torch.no_grad):
+        torch.manual_seed(0)
+        with mode():
+            losses.append(objective(Watched(), *batch))
+    torch.testing.assert_close(*losses)
 
 
 def test_an_attack_is_any_function(model, batch):
@@ -139,19 +230,35 @@ def test_an_attack_is_any_function(model, batch):
     assert torch.equal(unchanged(model, *batch), Normal()(model, *batch))
 
 
-@pytest.mark.parametrize(("reading", "step"), [("full", 0.1), ("remaining", 0.07)])
-def test_logit_distance_on_a_linear_model(reading, step):
-    """Of two classes the direction is sign(w_other - w_y) everywhere; so is all that follows from it."""
+# --- what each formula comes to
+
+
+def linear():
+    """Two classes, 9 pixels, float64; the images are so far from 0 and 1 that no pixel is cut."""
     generator = torch.Generator().manual_seed(3)
-    images = 0.3 + 0.4 * torch.rand(20, 1, 3, 3, generator=generator, dtype=torch.float64)  # no pixel is cut to [0, 1]
+    images = 0.3 + 0.4 * torch.rand(20, 1, 3, 3, generator=generator, dtype=torch.float64)
     labels = torch.randint(2, (20,), generator=generator)
     weight = torch.randn(2, 9, generator=generator, dtype=torch.float64)
     model = Watched()
     model.layers = nn.Sequential(nn.Flatten(), nn.Linear(9, 2, bias=False).double())
     model.layers[1].weight.data = weight
+    return model, images, labels, weight[1 - labels] - weight[labels]
+
+
+def smooth():
+    """A network in float64 without noise of its own, in training mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.Tanh(), nn.Linear(16, 4)).double()
+
+
+@pytest.mark.parametrize(("reading", "step"), [("full", 0.1), ("remaining", 0.07)])
+def test_logit_distance_on_a_linear_model(reading, step):
+    """Of two classes the direction is sign(w_other - w_y) everywhere; so is all that follows from it."""
+    model, images, labels, rise = linear()
     loss = LogitDistance(epsilon=0.1, alpha=0.03, weight=2.0, step_from_offset=reading)(model, images, labels)
 
-    x, rise = images.flatten(1), weight[1 - labels] - weight[labels]
+    x, weight = images.flatten(1), model.layers[1].weight.data
     at_fgsm, at_rfgsm = model.seen[0].flatten(1).chunk(2)
     torch.testing.assert_close(at_fgsm, x + 0.1 * rise.sign())
     offset = (at_rfgsm - x - step * rise.sign()) / 0.03
@@ -170,15 +277,241 @@ def test_without_its_weight_logit_distance_is_training_with_fgsm(perceptron, dig
     )
 
 
+def test_a_mixture_trains_on_the_images_of_logit_distance(batch):
+    ablation = Mixture(attacks=(FGSM(epsilon=EPSILON), RFGSM(epsilon=EPSILON, alpha=0.03)))
+    regularized = LogitDistance(epsilon=EPSILON, alpha=0.03, step_from_offset="remaining")
+    models = Watched(), Watched()
+    for objective, model in zip((ablation, regularized), models, strict=True):
+        objective(model, *batch, step=4)
+    torch.testing.assert_close(models[0].seen, models[1].seen)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.02, None])
+def test_step_distance_on_a_linear_model(alpha):
+    model, images, labels, rise = linear()
+    objective = StepDistance(epsilon=0.1, alpha=alpha, weight=2.0, seed=5)
+    loss = objective(model, images, labels, step=3)
+
+    offset = (0.05 if alpha is None else alpha) * random_signs(images, seed=derive_seed(5, 3)).flatten(1)
+    change = (offset + 0.1 * rise.sign()).clamp(-0.1, 0.1)
+    lead = ((images.flatten(1) + change) * rise).sum(1)
+    distance = ((change - offset) @ model.layers[1].weight.T).square().sum(1)
+    assert loss.item() == pytest.approx((torch.log1p(lead.exp()) + 2 * distance).mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", [log_odds, cross_entropy])
+def test_of_a_linear_model_of_two_classes_all_gradients_are_aligned(loss):
+    model, images, labels, _ = linear()
+    aligned = GradAlign(epsilon=0.1, weight=1e6, loss=loss)(model, images, labels)
+    assert aligned.item() == pytest.approx(Adversarial(attack=FGSM(epsilon=0.1))(model, images, labels).item())
+
+
+def test_gradalign_on_a_model_whose_gradient_is_the_image():
+    images = 0.3 + 0.4 * torch.rand(20, 1, 3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    labels = torch.zeros(20, dtype=torch.int64)
+
+    def model(x):
+        half = x.flatten(1).square().sum(1) / 2
+        return torch.stack([torch.zeros_like(half), half], dim=1)
+
+    objective = GradAlign(epsilon=0.1, weight=3.0, seed=2)
+    term = objective(model, images, labels, step=4) - replace(objective, weight=0.0)(model, images, labels, step=4)
+    noisy = Linf(epsilon=0.1).random_start(images, seed=derive_seed(2, 4))
+    dot = (images * noisy).flatten(1).sum(1)
+    cosine = dot / (images.flatten(1).norm(dim=1) * noisy.flatten(1).norm(dim=1))
+    assert 1 - cosine.mean() > 0.001
+    assert term.item() == pytest.approx(3 * (1 - cosine.mean()).item())
+
+
+def test_without_its_weight_gradalign_is_training_with_fgsm(perceptron, digits):
+    batch = perceptron, digits.images[:50], digits.labels[:50]
+    torch.testing.assert_close(
+        GradAlign(epsilon=EPSILON, weight=0.0)(*batch), Adversarial(attack=FGSM(epsilon=EPSILON))(*batch)
+    )
+
+
+def test_images_without_a_gradient_do_not_spoil_gradalign(batch):
+    """Where no unit is active, the two gradients are 0 and have no angle."""
+    dead = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 4))
+    nn.init.constant_(dead[1].bias, -100.0)
+    loss = GradAlign(epsilon=EPSILON)(dead, *batch)
+    assert loss.isfinite()
+    assert all(one.isfinite().all() for one in torch.autograd.grad(loss, list(dead.parameters())))
+
+
+@pytest.mark.parametrize(("guide_every", "step", "guided"), [(1, 0, True), (2, 0, False), (2, 1, True)])
+def test_gat_computed_anew_from_its_description(guide_every, step, guided, batch):
+    """Nothing is reused here: each set of logits is a pass of its own."""
+    model, images, labels = smooth(), batch[0].double(), batch[1]
+    objective = GuidedAdversarial(epsilon=0.1, alpha=0.04, weight=20.0, guide_every=guide_every, seed=6)
+    loss = objective(model, images, labels, step=step)
+
+    start = (images + 0.04 * random_signs(images, seed=derive_seed(6, step))).clamp(0, 1).requires_grad_()
+    distance = (model(images).detach().softmax(1) - model(start).softmax(1)).square().sum(1)
+    climbed = functional.cross_entropy(model(start), labels, reduction="none") + 20 * guided * distance
+    (gradient,) = torch.autograd.grad(climbed.sum(), start)
+    moved = (start + 0.1 * gradient.sign()).detach().clamp(images - 0.1, images + 0.1).clamp(0, 1)
+    distance = (model(images).softmax(1) - model(moved).softmax(1)).square().sum(1)
+    anew = functional.cross_entropy(model(images), labels) + 20 * distance.mean()
+    torch.testing.assert_close(loss, anew, rtol=1e-12, atol=0)
+    gradients = (torch.autograd.grad(one, list(model.parameters())) for one in (loss, anew))
+    for found, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_the_distance_guides_gat(batch):
+    model, images, labels = smooth(), batch[0].double(), batch[1]
+    losses = [
+        GuidedAdversarial(epsilon=0.1, weight=20.0, guide_every=every)(model, images, labels) for every in (1, 10**9)
+    ]
+    assert losses[0] > losses[1]
+
+
+# --- N-FGSM
+
+
+def test_nfgsm_on_a_linear_model():
+    model, images, labels, rise = linear()
+    found = NFGSM(epsilon=0.1, k=1.5, seed=4)(model, images, labels)
+    noise = 0.15 * (2 * random_uniform(images, seed=4) - 1)
+    torch.testing.assert_close(found, images + noise + 0.1 * rise.sign().view_as(images), rtol=0, atol=1e-12)
+
+
+def test_nfgsm_leaves_the_ball_by_its_noise_but_stays_an_image(perceptron, digits):
+    images = digits.images[:50]
+    found = NFGSM(epsilon=0.6)(perceptron, images, digits.labels[:50])  # noise of up to 1.2: more than a pixel's range
+    assert found.min() >= 0
+    assert found.max() <= 1
+    change = (NFGSM(epsilon=0.1)(perceptron, images, digits.labels[:50]) - images).abs().max()
+    assert 0.15 < change <= 0.3 + 1e-6
+
+
+def test_without_noise_nfgsm_is_fgsm(perceptron, digits):
+    batch = perceptron, digits.images[:50], digits.labels[:50]
+    assert torch.equal(NFGSM(epsilon=0.1, k=0.0)(*batch), FGSM(epsilon=0.1)(*batch))
+
+
+# --- the ensemble
+
+
+def sequence(steps, *, seed=0):
+    """Who is attacked in each step: one of two sources, or the model in training."""
+    drawn = []
+
+    def named(name):
+        return lambda images: (drawn.append(name), images.flatten(1))[1]
+
+    def ask(model, images, labels):
+        model(images)
+        return images
+
+    objective = Ensemble(attack=ask, sources=(named("first"), named("second")), seed=seed)
+    images, labels = torch.rand(1, 1, 1, 2), torch.tensor([0])
+    for step in range(steps):
+        before = len(drawn)
+        objective(lambda x: x.flatten(1), images, labels, step=step)
+        if len(drawn) == before:
+            drawn.append("itself")
+    return drawn
+
+
+def test_an_ensemble_attacks_each_of_its_models_equally_often():
+    counts = Counter(sequence(900))
+    assert set(counts) == {"first", "second", "itself"}
+    assert all(240 < count < 360 for count in counts.values())  # 300 expected, with a standard deviation of 14
+
+
+def test_the_same_seed_draws_the_same_sources():
+    assert sequence(30) == sequence(30)
+    assert sequence(30) != sequence(30, seed=1)
+
+
+def test_an_ensemble_trains_on_what_its_source_makes(model, batch):
+    images, labels = batch
+    objective = Ensemble(attack=FGSM(epsilon=0.1), sources=(brightest,) * 10**4, clean_weight=0.0)
+    objective(model, images, labels)
+    assert torch.equal(model.seen[0], FGSM(epsilon=0.1)(brightest, images, labels))
+
+
+def test_an_ensemble_leaves_its_sources_as_they_were(batch):
+    source = Watched()
+    before = copy.deepcopy(source.state_dict())
+    Ensemble(attack=FGSM(epsilon=0.1), sources=(source,) * 10**4)(Watched(), *batch)
+    assert source.attacked == 1
+    assert source.training
+    assert all(torch.equal(before[name], value) for name, value in source.state_dict().items())
+    assert all(one.grad is None for one in source.parameters())
+
+
+def test_a_run_is_described_by_the_weights_of_its_sources():
+    source, same, other = Watched(), Watched(), Watched()
+    nn.init.constant_(other.layers[5].bias, 1.0)
+    described = [
+        Trainer(updates=1, objective=Ensemble(attack=FGSM(epsilon=0.1), sources=sources)).settings()["objective"]
+        for sources in [(source,), (same,), (other,), (source, other), (source, brightest)]
+    ]
+    assert described[0] == described[1]
+    assert len(set(described)) == 4
+    assert re.fullmatch(
+        r"Ensemble\(attack=FGSM\(epsilon=0\.1, loss=<function log_odds>\), "
+        r"sources=\(Watched [0-9a-f]{16}, brightest\), clean_weight=0\.5, seed=0\)",
+        described[4],
+    )
+
+
+# --- what an update costs
+
+COSTS = {  # forward, gradient in the images, gradient in the weights: one unit each
+    "normal": 3,
+    "fgsm": 5,
+    "fgsm+clean": 8,
+    "rfgsm": 5,
+    "rfgsm+clean": 8,
+    "rfgsm+fgsm": 10,
+    "pgd": 83,
+    "logit-distance": 10,
+    "lambda0": 10,
+    "step-distance": 7,
+    "rs-fgsm": 5,
+    "n-fgsm": 5,
+    "gradalign": 17,
+    "gat": 8,
+    "ensemble": 8,
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_an_update_costs_what_is_said(name):
+    """Counted by the products of a network of equal layers; the first of them asks for its input's gradient too."""
+    batch, width, layers = 16, 8, 3
+    scale = torch.ones(width, requires_grad=True)
+    weights = [torch.eye(width).add(0.1).requires_grad_() for _ in range(layers)]
+
+    def model(images):
+        hidden = images.flatten(1) * scale
+        for weight in weights:
+            hidden = torch.tanh(hidden @ weight)
+        return hidden
+
+    presets = PRESETS | {"ensemble": lambda epsilon: Ensemble(attack=FGSM(epsilon=epsilon), sources=(model,))}
+    images = torch.rand(batch, 1, 2, width // 2, generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        presets[name](0.1)(model, images, torch.arange(batch) % width).backward()
+    assert counter.get_total_flops() == COSTS[name] * layers * 2 * batch * width * width
+
+
+# --- names and settings
+
+
 def test_the_command_line_knows_every_name():
-    assert tuple(PRESETS) == OBJECTIVES
+    assert (*PRESETS, "ensemble") == OBJECTIVES
+    assert set(COSTS) == set(OBJECTIVES)
     assert tuple(KNOWN_OPTIMIZERS) == OPTIMIZERS
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_trains_against_the_epsilon_it_is_given(name):
-    objective = PRESETS[name](0.25)
-    assert getattr(getattr(objective, "attack", objective), "epsilon", None) == (None if name == "normal" else 0.25)
+    assert set(re.findall(r"epsilon=([\d.]+)", repr(PRESETS[name](0.25)))) == (set() if name == "normal" else {"0.25"})
 
 
 @pytest.mark.parametrize(
@@ -186,13 +519,29 @@ def test_a_preset_trains_against_the_epsilon_it_is_given(name):
     [
         (lambda: Adversarial(attack=FGSM(epsilon=0.1), clean_weight=1), "clean_weight: .* from 0 to below 1, got 1"),
         (lambda: Adversarial(attack=FGSM(epsilon=0.1), clean_weight=-0.1), "clean_weight: expected .* got -0.1"),
-        (lambda: LogitDistance(epsilon=8), r"epsilon: expected a number in \[0, 1\], got 8"),
+        (lambda: Mixture(attacks=()), "attacks: expected at least one, got none"),
+        (lambda: Ensemble(attack=FGSM(epsilon=0.1), sources=()), "sources: expected at least one .*, got none"),
+        (
+            lambda: Ensemble(attack=FGSM(epsilon=0.1), sources=(brightest,), clean_weight=1),
+            "clean_weight: .* from 0 to below 1, got 1",
+        ),
+        *[
+            (lambda kind=kind: kind(epsilon=8), r"epsilon: expected a number in \[0, 1\], got 8")
+            for kind in (LogitDistance, StepDistance, NFGSM, GradAlign, GuidedAdversarial)
+        ],
         (lambda: LogitDistance(epsilon=0.1, weight=-1), r"weight and alpha: expected .*, got -1 and 0.01"),
         (lambda: LogitDistance(epsilon=0.1, alpha=2), r"weight and alpha: expected .*, got 5.0 and 2"),
         (
             lambda: LogitDistance(epsilon=0.1, step_from_offset="half"),
             "step_from_offset: expected 'full' or 'remaining', got 'half'",
         ),
+        (lambda: StepDistance(epsilon=0.1, weight=-1), "weight: expected a number from 0 up, got -1"),
+        (lambda: StepDistance(epsilon=0.1, alpha=2), r"alpha: expected a number in \[0, 1\], got 2"),
+        (lambda: NFGSM(epsilon=0.1, k=-1), "k: expected a number from 0 up, got -1"),
+        (lambda: GradAlign(epsilon=0.1, weight=-1), "weight: expected a number from 0 up, got -1"),
+        (lambda: GuidedAdversarial(epsilon=0.1, weight=-1), "weight, guide_every: expected .*, got -1 and 1"),
+        (lambda: GuidedAdversarial(epsilon=0.1, guide_every=0), "weight, guide_every: expected .*, got 10.0 and 0"),
+        (lambda: GuidedAdversarial(epsilon=0.1, alpha=-1), r"alpha: expected a number in \[0, 1\], got -1"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

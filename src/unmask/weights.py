@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import safetensors.torch
@@ -20,13 +21,30 @@ def save_weights(model: nn.Module, path: Path) -> None:
         ...     save_weights(nn.Linear(2, 1), Path(folder) / "linear.safetensors")
         ...     load_weights(nn.Linear(2, 1), Path(folder) / "linear.safetensors")
     """
-    write_atomically(path, safetensors.torch.save(plain(model.state_dict())))
+    write_atomically(path, _content(model))
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU, detached and contiguous, each in memory of its own, as safetensors wants them."""
     layout = torch.contiguous_format
     return {name: tensor.detach().to("cpu", copy=True, memory_format=layout) for name, tensor in tensors.items()}
+
+
+def digest(model: nn.Module) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of the file that ``save_weights`` would write.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> before = digest(model)
+        >>> _ = nn.init.constant_(model.bias, 9.0)
+        >>> len(before), digest(model) == before
+        (16, False)
+    """
+    return hashlib.sha256(_content(model)).hexdigest()[:16]
+
+
+def _content(model: nn.Module) -> bytes:
+    return safetensors.torch.save(plain(model.state_dict()))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

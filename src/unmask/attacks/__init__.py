@@ -6,8 +6,8 @@ same dtype. The model is any callable to logits; it is attacked in evaluation mo
 
 from unmask.attacks.deepfool import DeepFool
 from unmask.attacks.iterative import IFGSM, PGD
-from unmask.attacks.sign import FGSM, FRSM, RFGSM
+from unmask.attacks.sign import FGSM, FRSM, RFGSM, RSFGSM
 from unmask.attacks.square import Square
 from unmask.attacks.trial import Attack, Outcome, Trial
 
-__all__ = ["FGSM", "FRSM", "IFGSM", "PGD", "RFGSM", "Attack", "DeepFool", "Outcome", "Square", "Trial"]
+__all__ = ["FGSM", "FRSM", "IFGSM", "PGD", "RFGSM", "RSFGSM", "Attack", "DeepFool", "Outcome", "Square", "Trial"]

@@ -1,4 +1,7 @@
-"""Attacks in one step: FGSM, R-FGSM, and FRSM, the random control. A sweep over epsilons costs one backward pass."""
+"""Attacks in one step: FGSM, R-FGSM, RS-FGSM, and FRSM, the random control.
+
+A sweep over epsilons costs one backward pass; that of RS-FGSM, whose start depends on epsilon, one for each.
+"""
 
 from __future__ import annotations
 
@@ -113,6 +116,65 @@ class RFGSM:
                 size=max(epsilon - alpha, 0.0),
                 origin=images.detach(),
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RSFGSM:
+    """FGSM from a uniform start: ``x' = x + u``, then ``project(x' + step_size sign(grad_x' loss))``.
+
+    ``u`` is uniform in the ball (Wong, Rice & Kolter 2020, Algorithm 3). Made for training, where the start keeps a
+    network from masking, up to some epsilon: training with it, on CIFAR-10 at 8/255, gave 83.34 on clean images and
+    43.21 under AutoAttack (RobustBench, PreActResNet-18).
+
+    Attributes:
+        step_size: how far the step goes, in pixel units; by default ``1.25 epsilon``.
+
+    Raises:
+        ValueError: epsilon outside [0, 1], or step_size below 0; on the call, images or labels of the wrong kind.
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: x.flatten(1)
+        >>> attack = RSFGSM(epsilon=0.25, step_size=0.5)
+        >>> attack(model, torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])).flatten()
+        tensor([0.2500, 0.7500])
+    """
+
+    epsilon: float
+    step_size: float | None = None
+    loss: Loss = log_odds
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        Linf(epsilon=self.epsilon)
+        if self.step_size is not None and not self.step_size >= 0:
+            raise ValueError(f"step_size: expected a number from 0 up, got {self.step_size}")
+
+    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
+        """Adversarial images, shaped as ``images``."""
+        check_batch(images, labels)
+        images, threat = images.detach(), Linf(epsilon=self.epsilon)
+        size = 1.25 * self.epsilon if self.step_size is None else self.step_size
+        start = threat.random_start(images, seed=self.seed)
+        with undisturbed(model, seed=self.seed):
+            direction = input_gradient(model, start, labels, loss=self.loss).gradient
+        return threat.step(start, direction, size=size, origin=images)
+
+    @classmethod
+    def sweep(
+        cls,
+        model: Model,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        epsilons: Sequence[float],
+        step_size: float | None = None,
+        loss: Loss = log_odds,
+        seed: int = 0,
+    ) -> Iterator[Tensor]:
+        """Adversarial images for each epsilon in turn; one gradient each."""
+        for epsilon in epsilons:
+            yield cls(epsilon=epsilon, step_size=step_size, loss=loss, seed=seed)(model, images, labels)
 
 
 @dataclass(frozen=True, kw_only=True)

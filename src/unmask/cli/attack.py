@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from unmask.attacks import Attack
     from unmask.losses import Loss
 
-ATTACKS = ("fgsm", "rfgsm", "frsm", "ifgsm", "pgd", "deepfool")
+ATTACKS = ("fgsm", "rfgsm", "rs-fgsm", "frsm", "ifgsm", "pgd", "deepfool")
 MEANT_FOR = {
-    "loss": ("fgsm", "rfgsm", "ifgsm", "pgd"),
+    "loss": ("fgsm", "rfgsm", "rs-fgsm", "ifgsm", "pgd"),
     "steps": ("ifgsm", "pgd", "deepfool"),
     "restarts": ("pgd",),
 }
@@ -122,13 +122,15 @@ def _refuse_meaningless(context: click.Context, name: str) -> None:
 
 def _make(name: str, epsilon: float, loss: Loss, steps: int, restarts: int, seed: int) -> Attack:
     """The attack by this name; what it has no use for is ignored."""
-    from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, DeepFool
+    from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, RSFGSM, DeepFool
 
     match name:
         case "fgsm":
             return FGSM(epsilon=epsilon, loss=loss)
         case "rfgsm":
             return RFGSM(epsilon=epsilon, loss=loss, seed=seed)
+        case "rs-fgsm":
+            return RSFGSM(epsilon=epsilon, loss=loss, seed=seed)
         case "frsm":
             return FRSM(epsilon=epsilon, seed=seed)
         case "ifgsm":

@@ -10,24 +10,31 @@ import click
 
 from unmask.cli.options import (
     EPSILON,
+    FILE,
     FOLDER,
     data_options,
     find_device,
     find_model,
     load_data,
+    load_model,
     model_options,
     progress_bar,
     run_options,
 )
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from unmask.data import Dataset
+    from unmask.objectives import Objective
     from unmask.training import Epoch, Trainer
 
 STUCK_ADVICE = "Try a lower learning rate, a warm-up of the learning rate or of epsilon, or another seed."
-OBJECTIVES = ("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "pgd", "logit-distance")
+OBJECTIVES = (
+    *("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "rfgsm+fgsm", "pgd", "logit-distance", "lambda0"),
+    *("step-distance", "rs-fgsm", "n-fgsm", "gradalign", "gat", "ensemble"),
+)
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corrected", "adam-literal")
 
 
@@ -40,6 +47,14 @@ class _Diverged(click.ClickException):
 @data_options
 @click.option("--objective", type=click.Choice(OBJECTIVES), default="normal", show_default=True)
 @click.option("--epsilon", type=EPSILON, help="L-infinity bound that the objective trains against.")
+@click.option(
+    "--source",
+    "sources",
+    type=(str, FILE),
+    multiple=True,
+    metavar="MODEL WEIGHTS",
+    help="For ensemble: a finished model of its default width to make images against; give several.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--updates", type=click.IntRange(1), help="Stop after so many gradient steps, in place of --epochs.")
 @click.option("--batch-size", type=click.IntRange(1), default=125, show_default=True)
@@ -65,6 +80,7 @@ def train(
     data_dir: Path | None,
     objective: str,
     epsilon: float | None,
+    sources: tuple[tuple[str, Path], ...],
     epochs: int,
     updates: int | None,
     batch_size: int,
@@ -89,17 +105,13 @@ def train(
 
     from unmask.attacks.trial import predict
     from unmask.numerics import Batches
-    from unmask.objectives import PRESETS
     from unmask.optim import Constant, Cosine
     from unmask.subject import examine
     from unmask.training import Trainer
     from unmask.verdict import proportion
     from unmask.weights import save_weights
 
-    if objective != "normal" and epsilon is None:
-        raise click.UsageError(f"--objective {objective} trains against an attack: give its bound with --epsilon")
-    if objective == "normal" and epsilon is not None:
-        raise click.UsageError("--epsilon: means nothing to --objective normal, which trains on clean images")
+    _refuse_meaningless(objective, epsilon, sources)
     if not resume and (out / "checkpoint.json").is_file():
         raise click.UsageError(f"--out: {out} holds a run already; go on with it by --resume, or name another folder")
     place = find_device(device)
@@ -113,11 +125,12 @@ def train(
     )
     for note in tried.notes:
         click.echo(note)
+    dtype = torch.float64 if precision == "float64" else torch.float32
     total = updates or epochs * math.ceil(len(images) / batch_size)
     trainer = Trainer(
         updates=total,
         batch_size=batch_size,
-        objective=PRESETS[objective](epsilon or 0.0),
+        objective=_make(objective, epsilon or 0.0, sources, images, place, dtype),
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
@@ -132,10 +145,47 @@ def train(
     if last and last.stuck:
         click.echo(f"The training is stuck at chance: its loss is still near ln {len(images.classes)}. {STUCK_ADVICE}")
     held_out = load_data(data, data_dir, split="validation")
-    dtype = torch.float64 if precision == "float64" else torch.float32
     (predictions,) = batches(lambda x, y: predict(network, x), held_out.images.to(dtype), held_out.labels)
     share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
     click.echo(f"validation accuracy {share}")
+
+
+def _refuse_meaningless(objective: str, epsilon: float | None, sources: tuple[tuple[str, Path], ...]) -> None:
+    """Options that the objective does not have, or has to have."""
+    if objective != "normal" and epsilon is None:
+        raise click.UsageError(f"--objective {objective} trains against an attack: give its bound with --epsilon")
+    if objective == "normal" and epsilon is not None:
+        raise click.UsageError("--epsilon: means nothing to --objective normal, which trains on clean images")
+    if objective == "ensemble" and not sources:
+        raise click.UsageError("--objective ensemble makes images against finished models: name them with --source")
+    if objective != "ensemble" and sources:
+        raise click.UsageError(f"--source: is for --objective ensemble, and means nothing to {objective}")
+
+
+def _make(
+    objective: str,
+    epsilon: float,
+    sources: tuple[tuple[str, Path], ...],
+    data: Dataset,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Objective:
+    """The objective by this name; an ensemble's sources are loaded as for ``unmask attack``."""
+    from torch import nn
+
+    from unmask.attacks import FGSM
+    from unmask.numerics import Batches
+    from unmask.objectives import PRESETS, Ensemble
+    from unmask.subject import examine
+
+    if objective != "ensemble":
+        return PRESETS[objective](epsilon)
+    batches, models = Batches(device=device), []
+    for name, weights in sources:
+        source = load_model(name, weights, data, device, widths=None, width=None)
+        tried = examine(source, data.images[:2], data.labels[:2], batches=batches, classes=len(data.classes))
+        models.append(tried.model.to(dtype) if isinstance(tried.model, nn.Module) else tried.model)
+    return Ensemble(attack=FGSM(epsilon=epsilon), sources=tuple(models))
 
 
 def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resume: bool) -> Epoch | None:

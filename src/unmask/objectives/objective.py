@@ -1,0 +1,42 @@
+"""The shape of an objective, and random numbers that are fresh in each update."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from unmask.attacks import Attack
+from unmask.numerics import Model, derive_seed
+
+
+class Objective(Protocol):
+    """Anything that turns a batch into a loss to be minimised.
+
+    Example:
+        >>> import torch
+        >>> from unmask.losses import margin
+        >>> def hinge(model, images, labels, *, step=0):
+        ...     return margin(model(images), labels).clamp_min(-1).mean()
+        >>> objective: Objective = hinge
+        >>> objective(lambda x: x.flatten(1), torch.zeros(3, 1, 1, 2), torch.zeros(3, dtype=torch.int64))
+        tensor(0.)
+    """
+
+    def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
+        """The loss of one update."""
+        ...
+
+
+def at_step(attack: Attack, step: int) -> Attack:
+    """The attack with random numbers of its own for this update, if it draws any.
+
+    Example:
+        >>> from unmask.attacks import FGSM, RFGSM
+        >>> attack = RFGSM(epsilon=0.1)
+        >>> at_step(attack, 1).seed != at_step(attack, 2).seed, at_step(FGSM(epsilon=0.1), 1) == FGSM(epsilon=0.1)
+        (True, True)
+    """
+    settings: Any = attack
+    return replace(settings, seed=derive_seed(settings.seed, step)) if hasattr(attack, "seed") else attack
