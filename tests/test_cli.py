@@ -300,12 +300,44 @@ def test_an_ensemble_is_resumed_with_the_same_sources_alone(precision, tmp_path)
 def test_a_training_that_is_of_no_use_says_so(tmp_path):
     stuck = unmask("train", "mlp", *DATA, "--lr", 10, "--epochs", 10, "--out", tmp_path / "stuck")
     assert stuck.exit_code == 0
-    assert "The training is stuck at chance" in stuck.stdout
-    assert "Try a lower learning rate" in stuck.stdout
+    assert (
+        ", stuck\nThe training is stuck at chance: its loss is that of guessing. Try a lower learning" in stuck.stdout
+    )
     diverged = unmask("train", "mlp", *DATA, "--lr", 1e30, "--optimizer", "sgd", "--out", tmp_path / "diverged")
     assert diverged.exit_code == 3
     assert diverged.stderr.strip().startswith("Error: loss: expected a finite number, got ")
     assert "Traceback" not in diverged.stderr
+
+
+def test_it_is_said_at_once_that_a_training_is_stuck(tmp_path):
+    few = ["train", "mlp", *DATA, "--lr", 10, "--batch-size", 2, "--updates", 600, "--out", tmp_path]
+    lines = [line for line in unmask(*few).stdout.splitlines() if line.startswith(("epoch", "The training"))]
+    assert [line.split(":")[0] for line in lines] == [
+        "epoch 1",
+        "The training is stuck at chance",
+        "epoch 1",
+        "epoch 2",
+    ]
+    assert lines[0].startswith("epoch 1: update 500, loss")
+
+
+def test_masking_is_watched(tmp_path):
+    settings = ["train", "mlp", "--widths", 128, *DATA, "--objective", "fgsm", "--epsilon", 0.4, "--lr", 0.02]
+    run = [*settings, "--batch-size", 64, "--updates", 1000, "--watch", 50, "--out", tmp_path]
+    masked = unmask(*run)
+    assert masked.exit_code == 0
+    table, _, said = masked.stdout.partition("logit distance\n")[2].partition("Masking set in at update ")
+    update = int(said.split(":")[0])
+    assert [int(line.split()[0]) for line in table.splitlines()] == [1, *range(50, update + 1, 50)]
+    assert f"The weights are those of update {update - 50} again." in said
+    assert f"update {update}, loss" in masked.stdout
+    assert unmask(*run, "--resume").stdout.splitlines()[-3:] == masked.stdout.splitlines()[-3:]
+    unwatched = unmask("train", "mlp", *DATA, "--watch", 50, "--out", tmp_path / "other")
+    assert_refused(unwatched, "--watch: is for training against an attack; give --objective and --epsilon")
+    healthy = [*settings[:-1], 0.001, "--updates", 30, "--watch", 1, "--out", tmp_path / "healthy"]
+    lines = unmask(*healthy).stdout.splitlines()
+    assert lines[-2] == "No masking was seen."
+    assert [int(line.split()[0]) for line in lines[-18:-2]] == [*range(1, 31, 2), 30]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in main.commands)], ids=lambda command: " ".join(command))

@@ -437,16 +437,68 @@ def test_weights_that_are_not_finite_are_not_kept(few, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def dead():
+    """A network whose hidden units are all off, on every image, and so have no gradient."""
+    model = build("mlp", inputs=(1, 8, 8), classes=10, widths=(16,))
+    model[1].bias.data.fill_(-20.0)
+    return model
+
+
+STUCK = {
+    "dead start": (dead, {}),
+    "dead start, fgsm": (dead, {"objective": PRESETS["fgsm"](0.1)}),
+    "high rate": (deep, {"learning_rate": 1.0}),
+    "learned, then lost": (deep, {"schedule": Steps(at=(350,), factors=(1000.0,))}),
+}
+
+
+@pytest.mark.parametrize("name", STUCK)
+def test_a_run_that_is_stuck_at_chance_says_so_within_500_updates(name, digits):
+    """Though its epoch has 539; the epoch then goes on."""
+    network, settings = STUCK[name]
+    trainer = Trainer(**{"updates": 600, "batch_size": 2, "learning_rate": 0.003} | settings)
+    epochs = run(trainer, network(), digits)
+    assert [(one.number, one.update, one.stuck) for one in epochs] == [(1, 500, True), (1, 539, True), (2, 600, True)]
+
+
+def test_to_say_that_it_is_stuck_does_not_change_the_run(digits, tmp_path, monkeypatch):
+    trainer = Trainer(updates=560, batch_size=2, learning_rate=1.0)
+    run(trainer, said := deep(), digits)
+    next(trainer(deep(), digits, checkpoint=tmp_path))
+    run(trainer, resumed := deep(), digits, checkpoint=tmp_path, resume=True)
+    monkeypatch.setattr(Trainer, "_is_stuck", lambda *arguments: False)
+    epochs = run(trainer, unsaid := deep(), digits)
+    assert [epoch.update for epoch in epochs] == [539, 560]
+    assert_same(said, unsaid)
+    assert_same(resumed, unsaid)
+
+
 @pytest.mark.parametrize("objective", ["normal", "fgsm"])
-def test_a_run_that_is_stuck_at_chance_says_so(objective, digits):
+def test_a_short_run_is_judged_at_its_end(objective, digits):
     trainer = Trainer(updates=90, learning_rate=1.0, objective=PRESETS[objective](0.1))
-    assert run(trainer, deep(), digits)[-1].stuck
+    assert [epoch.stuck for epoch in run(trainer, deep(), digits)] == [False] * 9 + [True]
 
 
-@pytest.mark.parametrize("objective", ["normal", "fgsm", "rfgsm+clean", "logit-distance"])
-def test_a_healthy_start_is_not_taken_for_one(objective, digits):
-    """Though the loss of its first epoch, under attack, is above that of guessing."""
-    trainer = Trainer(updates=27, objective=PRESETS[objective](0.1))
-    epochs = run(trainer, build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,)), digits)
-    assert epochs[0].loss > 0.98 * np.log(10)
-    assert not any(epoch.stuck for epoch in epochs)
+def test_guessing_costs_less_where_one_class_is_common(digits):
+    """Of 56 images 50 are of one class: the network knows no more than that, and its loss is far below ln 10."""
+    rows = torch.cat([(digits.labels == 0).nonzero()[:50, 0], (digits.labels == 1).nonzero()[:6, 0]])
+    epochs = run(Trainer(updates=200, learning_rate=0.05), dead(), digits.take(rows.numpy()))
+    assert epochs[-1].loss < 0.4
+    assert epochs[-1].stuck
+
+
+@pytest.mark.parametrize("objective", ["normal", "fgsm"])
+def test_no_healthy_start_of_twenty_is_taken_for_one(objective, digits):
+    """At update 100 already, where telling them apart is harder than at 500."""
+    for seed in range(20):
+        model = build("mlp", inputs=(1, 8, 8), classes=10, widths=(32,), seed=seed)
+        trainer = Trainer(updates=100, batch_size=20, objective=PRESETS[objective](0.1), seed=seed)
+        assert not run(trainer, model, digits)[-1].stuck
+
+
+@pytest.mark.parametrize("objective", ["fgsm", "rfgsm+clean", "logit-distance"])
+def test_a_loss_above_that_of_guessing_does_not_tell(objective, digits):
+    trainer = Trainer(updates=9, objective=PRESETS[objective](0.1))
+    (epoch,) = run(trainer, build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,)), digits)
+    assert epoch.loss > 0.98 * np.log(10)
+    assert not epoch.stuck

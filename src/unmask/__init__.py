@@ -19,6 +19,7 @@ checkpoint.py         2  the state of a training run, whole at any instant
 subject.py            2  a model made ready for an audit, with a note on all that had to be said about it
 attacks/              2  sign (FGSM and random relatives), iterative (I-FGSM, PGD), deepfool, square; trial: in batches
 objectives/           3  objective(model, images, labels, step=...) -> loss, one family of training methods per file
+watch.py              3  readings of masking during training, the rule that calls it, the way back
 exhibits.py           3  histogram, specimens and environment for a report
 training.py           4  one loop, a generator that yields after each epoch
 probes/               4  one symptom of masking per file, with the remedy that would remove it; battery: all of them

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors.torch
 import torch
@@ -18,6 +18,18 @@ from unmask.record import write_atomically
 from unmask.weights import fill, plain, read_tensors
 
 FORMAT = "unmask-checkpoint/1"
+
+
+class Stateful(Protocol):
+    """Anything whose state is tensors by name, as torch's own modules have it."""
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """The state."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> object:
+        """Put the state back."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +56,7 @@ class Checkpoint:
     """
 
     folder: Path
-    settings: Mapping[str, str]
+    settings: dict[str, str]
 
     @property
     def index(self) -> Path:
@@ -55,11 +67,12 @@ class Checkpoint:
         """The index file, if there is a checkpoint."""
         return self.index if self.index.is_file() else None
 
-    def save(self, model: nn.Module, optimizer: Optimizer, update: int) -> None:
-        """Write the state after ``update`` updates."""
+    def save(self, model: nn.Module, optimizer: Optimizer, update: int, watch: Stateful | None = None) -> None:
+        """Write the state after ``update`` updates, and with it that of what watches the run."""
         state = optimizer.state_dict()["state"]
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"optimizer.{row}.{name}": value for row, of in state.items() for name, value in of.items()}
+        tensors |= {f"watch.{name}": value for name, value in (watch.state_dict() if watch else {}).items()}
         content = safetensors.torch.save(plain(tensors))
         digest = hashlib.sha256(content).hexdigest()
         weights = self.folder / f"update-{update:09d}-{digest[:8]}.safetensors"
@@ -77,13 +90,14 @@ class Checkpoint:
             if old != weights:
                 old.unlink()
 
-    def restore(self, model: nn.Module, optimizer: Optimizer) -> int:
+    def restore(self, model: nn.Module, optimizer: Optimizer, watch: Stateful | None = None) -> int:
         """Put the state back; returns the number of updates done, 0 if there is no checkpoint yet."""
         if not self.index.is_file():
             return 0
         entry = self._entry()
-        for name, value in self.settings.items():
-            if (found := entry["settings"].get(name)) != value:
+        for name in self.settings | entry["settings"]:
+            found, value = entry["settings"].get(name), self.settings.get(name)
+            if found != value:
                 raise ValueError(
                     f"{self.index}: is of a run with {name} {found}, got {value}; resume with the same settings"
                 )
@@ -92,6 +106,8 @@ class Checkpoint:
         if hashlib.sha256(weights.read_bytes()).hexdigest() != entry["sha256"]:
             raise ValueError(f"{weights}: its SHA-256 is not the one in {self.index.name}; the checkpoint is damaged")
         fill(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}, weights)
+        if watch:
+            watch.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("watch.")})
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):

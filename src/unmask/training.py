@@ -1,4 +1,4 @@
-"""Training: one loop, a generator that yields after each epoch."""
+"""Training: one loop, a generator that yields after each epoch, and at once where there is something to say."""
 
 from __future__ import annotations
 
@@ -20,27 +20,34 @@ from unmask.numerics import derive_seed, describe, laid_out, seed_all
 from unmask.objectives import Normal, Objective
 from unmask.optim import Constant, Schedule, make_optimizer
 from unmask.verdict import proportion
+from unmask.watch import Reading, Watch
 
 CHECK_EVERY = 100
 """After so many updates the losses are looked at: reading one waits for a GPU."""
 
+STUCK_EVERY = 500
 STUCK_WITHIN = 0.02
 STUCK_IMAGES = 500
-"""A run counts as stuck at chance when an epoch's mean loss is within this share of ln(classes), or above it, and on so
-many training images the model is no better than one that always names the commonest class. The loss alone does not
-tell: that of adversarial training may well begin above ln(classes)."""
+"""Each time so many updates are done, and from then on after each epoch, it is asked whether a run is stuck at chance:
+the mean of its last ``CHECK_EVERY`` losses is within this share of what guessing costs, or above it, and on so many
+training images the model is no better than one that always names the commonest class. Before that it is too early to
+tell. The loss alone does not tell: that of adversarial training may well begin above that of guessing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one pass over the training images came to.
+    """What one pass over the training images came to, or the part of it that was done until there was something to say.
 
     Attributes:
         number: counted from 1; ``update``: updates done so far.
         loss: the objective's mean over the pass, in nats.
-        stuck: loss and accuracy are still what guessing gives; a lower learning rate, a warm-up of the learning rate
-            or of epsilon, or another seed may free it.
-        seconds: what the pass took.
+        stuck: loss and accuracy are what guessing gives; a lower learning rate, a warm-up of the learning rate or of
+            epsilon, or another seed may free it. It is said after 500 updates, or a multiple of that, at once: what is
+            left of the pass then comes by itself. To stop, leave the loop.
+        seconds: what the pass took, readings included.
+        readings: those that ``watch`` made during the pass.
+        returned_to: the update whose weights the model was put back to, because masking was called at the last of the
+            readings; the run is over.
     """
 
     number: int
@@ -48,6 +55,8 @@ class Epoch:
     loss: float
     stuck: bool
     seconds: float
+    readings: tuple[Reading, ...] = ()
+    returned_to: int | None = None
 
 
 class DivergedError(RuntimeError):
@@ -117,6 +126,7 @@ class Trainer:
         *,
         checkpoint: Path | None = None,
         resume: bool = False,
+        watch: Watch | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[Epoch]:
         """Train ``model`` on ``data``, on the device the model is on.
@@ -124,36 +134,49 @@ class Trainer:
         Args:
             checkpoint: a folder that after each epoch holds all that is needed to go on.
             resume: go on from ``checkpoint`` if it holds a run, else begin.
+            watch: looks for masking after the first update and then every so many. Where it calls it, the model gets
+                the last healthy weights back and the run is over. Checkpoints hold what it remembers.
             progress: called with 1 after each update.
 
         Raises:
             DivergedError: the loss or a weight became NaN or infinite.
-            ValueError: the checkpoint is damaged, or of a run with other settings.
+            ValueError: the checkpoint is damaged, or of a run with other settings or another watch; the watch was used
+                before, or called masking at its first reading.
         """
-        model.to(dtype=torch.float64 if self.precision == "float64" else torch.float32)
-        if self.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = make_optimizer(
-            self.optimizer, model.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
-        )
-        keeper = Checkpoint(folder=checkpoint, settings=self.settings()) if checkpoint else None
-        done = keeper.restore(model, optimizer) if keeper and resume else 0
+        optimizer = self._prepare(model)
+        settings = self.settings() | ({"watch": watch.settings} if watch else {})
+        keeper = Checkpoint(folder=checkpoint, settings=settings) if checkpoint else None
+        done = keeper.restore(model, optimizer, watch) if keeper and resume else 0
+        if watch and watch.readings and not done:
+            raise ValueError(f"watch: expected a new one for a new run, got one with {len(watch.readings)} readings")
         per_epoch = math.ceil(len(data) / self.batch_size)
-        while done < self.updates:
-            started = time.perf_counter()
+        while done < self.updates and not (watch and watch.masked):
+            started, before = time.perf_counter(), len(watch.readings) if watch else 0
             until = min(self.updates, (done // per_epoch + 1) * per_epoch)
-            losses = self._pass(model, data, optimizer, range(done, until), progress)
+            losses = self._pass(model, data, optimizer, range(done, until), watch, progress)
             _check_finite(model, losses, done, keeper.latest() if keeper else None)
-            done = until
+            done += len(losses)
+            healthy = watch.restore(model) if watch and watch.masked else None
             if keeper:
-                keeper.save(model, optimizer, done)
+                keeper.save(model, optimizer, done, watch)
             yield Epoch(
                 number=math.ceil(done / per_epoch),
                 update=done,
                 loss=float(losses.mean()),
-                stuck=self._is_stuck(model, data, float(losses.mean())),
+                stuck=(done >= STUCK_EVERY or done == self.updates) and self._is_stuck(model, data, losses),
                 seconds=time.perf_counter() - started,
+                readings=tuple(watch.readings[before:]) if watch else (),
+                returned_to=healthy,
             )
+
+    def _prepare(self, model: nn.Module) -> Optimizer:
+        """Bring the weights into the wanted precision and layout; returns their optimizer."""
+        model.to(dtype=torch.float64 if self.precision == "float64" else torch.float32)
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return make_optimizer(
+            self.optimizer, model.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )
 
     def _pass(
         self,
@@ -161,9 +184,10 @@ class Trainer:
         data: Dataset,
         optimizer: Optimizer,
         updates: range,
+        watch: Watch | None,
         progress: Callable[[int], None] | None,
     ) -> Tensor:
-        """The updates of one epoch; returns their losses (updates,), cut short once one is not finite."""
+        """The updates of one epoch; returns their losses (updates,), cut short where there is something to say."""
         per_epoch = math.ceil(len(data) / self.batch_size)
         epoch, first = divmod(updates.start, per_epoch)
         order = torch.randperm(
@@ -173,15 +197,18 @@ class Trainer:
         losses = torch.zeros(len(updates), dtype=torch.float64, device=device)
         model.train()
         with torch.random.fork_rng():
-            for done, update in enumerate(updates):
+            for row, update in enumerate(updates):
                 seed_all(derive_seed(self.seed, "model", update))
-                rows = order[(first + done) * self.batch_size : (first + done + 1) * self.batch_size]
-                losses[done] = self._update(model, *self._batch(data, rows, device), optimizer, update)
+                rows = order[(first + row) * self.batch_size : (first + row + 1) * self.batch_size]
+                losses[row] = self._update(model, *self._batch(data, rows, device), optimizer, update)
                 if progress:
                     progress(1)
-                if (done + 1) % CHECK_EVERY == 0 and not losses[done].isfinite():
-                    return losses[: done + 1].cpu()
-        return losses.cpu()
+                diverged = (row + 1) % CHECK_EVERY == 0 and not losses[row].isfinite()
+                masked = watch is not None and bool(watch(model, update + 1).masked)
+                asked = (update + 1) % STUCK_EVERY == 0
+                if diverged or masked or (asked and self._is_stuck(model, data, losses[: row + 1])):
+                    break
+        return losses[: row + 1].cpu()
 
     def _update(self, model: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer, update: int) -> Tensor:
         """One gradient step; returns the loss before it."""
@@ -202,9 +229,10 @@ class Trainer:
             images = laid_out(images, torch.channels_last)
         return images, data.labels[rows].to(device)
 
-    def _is_stuck(self, model: nn.Module, data: Dataset, loss: float) -> bool:
-        """Whether the loss, and with it the accuracy on some training images, is still what guessing gives."""
-        if loss <= (1 - STUCK_WITHIN) * math.log(len(data.classes)):
+    def _is_stuck(self, model: nn.Module, data: Dataset, losses: Tensor) -> bool:
+        """Whether the latest losses, and with them the accuracy on some training images, are what guessing gives."""
+        shares = data.labels.bincount() / len(data)
+        if float(losses[-CHECK_EVERY:].mean()) <= (1 - STUCK_WITHIN) * float(torch.special.entr(shares).sum()):
             return False
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "stuck"))
         rows = torch.randperm(len(data), generator=generator)[:STUCK_IMAGES]

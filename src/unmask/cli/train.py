@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
     from unmask.data import Dataset
     from unmask.objectives import Objective
-    from unmask.training import Epoch, Trainer
+    from unmask.training import Trainer
+    from unmask.watch import Watch
 
 STUCK_ADVICE = "Try a lower learning rate, a warm-up of the learning rate or of epsilon, or another seed."
+WATCHED = 500
+"""On so many of the training images masking is looked for."""
+
 OBJECTIVES = (
     *("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "rfgsm+fgsm", "pgd", "logit-distance", "lambda0"),
     *("step-distance", "rs-fgsm", "n-fgsm", "gradalign", "gat", "ensemble"),
@@ -66,6 +70,12 @@ class _Diverged(click.ClickException):
     "--precision", type=click.Choice(["float32", "float64", "bf16-mixed"]), default="float32", show_default=True
 )
 @click.option("--channels-last", is_flag=True, help="Lay images out as (N, H, W, C), which convolutions often prefer.")
+@click.option(
+    "--watch",
+    "every",
+    type=click.IntRange(1),
+    help="Look for masking every so many updates; where it sets in, go back.",
+)
 @click.option("--initialisation", type=click.Choice(["torch", "xavier"]), default="torch", show_default=True)
 @click.option(
     "--out", type=FOLDER, required=True, help="Where to keep checkpoints, and weights.safetensors at the end."
@@ -90,6 +100,7 @@ def train(
     schedule: str,
     precision: str,
     channels_last: bool,
+    every: int | None,
     initialisation: str,
     out: Path,
     resume: bool,
@@ -109,9 +120,10 @@ def train(
     from unmask.subject import examine
     from unmask.training import Trainer
     from unmask.verdict import proportion
+    from unmask.watch import Watch
     from unmask.weights import save_weights
 
-    _refuse_meaningless(objective, epsilon, sources)
+    _refuse_meaningless(objective, epsilon, sources, every)
     if not resume and (out / "checkpoint.json").is_file():
         raise click.UsageError(f"--out: {out} holds a run already; go on with it by --resume, or name another folder")
     place = find_device(device)
@@ -139,23 +151,31 @@ def train(
         channels_last=channels_last,
         seed=seed,
     )
-    last = _run(trainer, network, images, out, resume)
+    watch = None
+    if every and epsilon is not None:
+        few = images.sample(WATCHED, seed=seed)
+        watch = Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
+    _run(trainer, network, images, out, resume, watch)
     save_weights(network, out / "weights.safetensors")
     click.echo(f"wrote {out / 'weights.safetensors'}")
-    if last and last.stuck:
-        click.echo(f"The training is stuck at chance: its loss is still near ln {len(images.classes)}. {STUCK_ADVICE}")
+    if watch:
+        _tell(watch)
     held_out = load_data(data, data_dir, split="validation")
     (predictions,) = batches(lambda x, y: predict(network, x), held_out.images.to(dtype), held_out.labels)
     share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
     click.echo(f"validation accuracy {share}")
 
 
-def _refuse_meaningless(objective: str, epsilon: float | None, sources: tuple[tuple[str, Path], ...]) -> None:
+def _refuse_meaningless(
+    objective: str, epsilon: float | None, sources: tuple[tuple[str, Path], ...], every: int | None
+) -> None:
     """Options that the objective does not have, or has to have."""
     if objective != "normal" and epsilon is None:
         raise click.UsageError(f"--objective {objective} trains against an attack: give its bound with --epsilon")
     if objective == "normal" and epsilon is not None:
         raise click.UsageError("--epsilon: means nothing to --objective normal, which trains on clean images")
+    if every and epsilon is None:
+        raise click.UsageError("--watch: is for training against an attack; give --objective and --epsilon")
     if objective == "ensemble" and not sources:
         raise click.UsageError("--objective ensemble makes images against finished models: name them with --source")
     if objective != "ensemble" and sources:
@@ -188,18 +208,42 @@ def _make(
     return Ensemble(attack=FGSM(epsilon=epsilon), sources=tuple(models))
 
 
-def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resume: bool) -> Epoch | None:
-    """Train with a bar and a line for each epoch; returns the last one, None if all had been done before."""
+def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resume: bool, watch: Watch | None) -> None:
+    """Train with a bar and a line for each epoch, and say at once if it is stuck."""
     from unmask.training import DivergedError
 
-    last = None
+    stuck = False
     with progress_bar() as bar:
         task = bar.add_task("training", total=trainer.updates)
-        epochs = trainer(network, images, checkpoint=out, resume=resume, progress=lambda rows: bar.advance(task, rows))
+        epochs = trainer(
+            network, images, checkpoint=out, resume=resume, watch=watch, progress=lambda rows: bar.advance(task, rows)
+        )
         try:
-            for last in epochs:
-                bar.update(task, completed=last.update)
-                click.echo(f"epoch {last.number}: update {last.update}, loss {last.loss:.4f}, {last.seconds:.1f} s")
+            for epoch in epochs:
+                bar.update(task, completed=epoch.update)
+                line = f"epoch {epoch.number}: update {epoch.update}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s"
+                click.echo(line + ", stuck" * epoch.stuck)
+                if epoch.stuck and not stuck:
+                    click.echo(f"The training is stuck at chance: its loss is that of guessing. {STUCK_ADVICE}")
+                stuck = epoch.stuck
         except DivergedError as error:
             raise _Diverged(str(error)) from error
-    return last
+
+
+def _tell(watch: Watch) -> None:
+    """The readings, about twenty of them, and whether masking set in."""
+    click.echo(" update   clean    FGSM     PGD  FGSM loss  PGD loss  logit distance")
+    readings = watch.readings
+    for reading in [*readings[:-1][:: math.ceil(len(readings) / 20)], readings[-1]]:
+        shares = (reading.clean_accuracy, reading.fgsm_accuracy, reading.pgd_accuracy)
+        click.echo(
+            f"{reading.update:7}" + "".join(f"{100 * share:6.1f} %" for share in shares) + f"{reading.fgsm_loss:11.4f}"
+            f"{reading.pgd_loss:10.4f}{reading.logit_distance:16.4f}"
+        )
+    if watch.masked and watch.healthy:
+        click.echo(
+            f"Masking set in at update {readings[-1].update}: {watch.masked}. "
+            f"The weights are those of update {watch.healthy.update} again."
+        )
+    else:
+        click.echo("No masking was seen.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -158,11 +159,15 @@ def follow(
     folder = work / "checkpoint"
     journal = folder / "measured.jsonl"
     known = _read(journal)
+    per_epoch = math.ceil(len(data) / trainer.batch_size)
+    moments = {*range(per_epoch, trainer.updates, per_epoch), trainer.updates}  # a stuck epoch comes in parts
     done = _restore(trainer, model, folder)
-    if done and done not in known:  # killed between the checkpoint and the measurement
+    if done in moments and done not in known:  # killed between the checkpoint and the measurement
         known[done] = _append(journal, done, {"loss": None, "seconds": None, **measure(done)})
     try:
         for epoch in trainer(model, data, checkpoint=folder, resume=True):
+            if epoch.update not in moments:
+                continue
             values = {"loss": epoch.loss, "seconds": round(epoch.seconds, 3), **measure(epoch.update)}
             known[epoch.update] = _append(journal, epoch.update, values)
             progress(epoch.update / trainer.updates)

@@ -1,0 +1,294 @@
+"""Masking watched during training: right readings, no trace, and a way back; in our loop and in anybody's."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from unmask.models import build
+from unmask.numerics import Batches, random_signs
+from unmask.objectives import PRESETS
+from unmask.training import Trainer
+from unmask.watch import Reading, Rule, Watch
+
+HEALTHY = Reading(
+    update=1, clean_accuracy=0.99, fgsm_accuracy=0.9, pgd_accuracy=0.8, fgsm_loss=0.3, pgd_loss=0.5, logit_distance=0.1
+)
+MASKS = Trainer(  # a wide network, a large epsilon and a high rate: masking sets in within some 200 updates
+    updates=1000, batch_size=64, learning_rate=0.02, objective=PRESETS["fgsm"](0.4)
+)
+
+
+def network(seed=0):
+    return build("mlp", inputs=(1, 8, 8), classes=10, widths=(128,), seed=seed)
+
+
+def watching(digits, **changed):
+    few = digits.images[:200], digits.labels[:200]
+    settings = {"epsilon": 0.4, "images": few[0], "labels": few[1], "every": 50, "rule": Rule(gap=0.2)}
+    return Watch(**settings | changed)
+
+
+def assert_same(one, other):
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+@pytest.fixture(scope="module")
+def masked(digits):
+    """A run that was stopped: its watch, its network, its epochs."""
+    watch, model = watching(digits), network()
+    return watch, model, list(MASKS(model, digits, watch=watch))
+
+
+# --- the numbers
+
+
+def test_the_reading_of_a_linear_model_is_its_closed_form():
+    """Of two classes the direction is sign(w_other - w_y) everywhere, so one step is as good as many."""
+    generator = torch.Generator().manual_seed(3)
+    images = 0.3 + 0.4 * torch.rand(50, 1, 3, 3, generator=generator, dtype=torch.float64)  # no pixel is cut to [0, 1]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 2, bias=False).double())
+    model[1].weight.data = weight = torch.randn(2, 9, generator=generator, dtype=torch.float64)
+    labels = (images.flatten(1) @ weight.T).argmax(1)
+    labels[::10] = 1 - labels[::10]
+    reading = Watch(epsilon=0.1, images=images, labels=labels, alpha=0.03, seed=5)(model, 7)
+
+    x, rise = images.flatten(1), weight[1 - labels] - weight[labels]
+    lead = (x * rise).sum(1) + 0.1 * rise.abs().sum(1)
+    share, loss = (lead < 0).double().mean().item(), functional.softplus(lead).mean().item()
+    moved = 0.03 * (rise.sign() - random_signs(images, seed=5).flatten(1))
+    assert reading == Reading(
+        update=7,
+        clean_accuracy=((x * rise).sum(1) < 0).double().mean().item(),
+        fgsm_accuracy=share,
+        pgd_accuracy=share,
+        fgsm_loss=pytest.approx(loss, rel=1e-12),
+        pgd_loss=pytest.approx(loss, rel=1e-12),
+        logit_distance=pytest.approx((moved @ weight.T).norm(dim=1).mean().item(), rel=1e-12),
+    )
+    assert reading.clean_accuracy == 0.9 > share > 0
+
+
+def test_it_reads_at_once_and_then_every_so_many_updates(linear, digits):
+    watch = watching(digits, every=3)
+    latest = [watch(linear, update).update for update in range(4, 11)]
+    assert latest == [4, 4, 6, 6, 6, 9, 9]
+    assert [reading.update for reading in watch.readings] == [4, 6, 9]
+    assert len({replace(reading, update=0) for reading in watch.readings}) == 1  # the same images, the same noise
+
+
+def test_neither_batches_nor_precision_change_what_is_read(perceptron, digits):
+    one = watching(digits)(perceptron, 1)
+    other = watching(digits, batches=Batches(size=7))(copy.deepcopy(perceptron).double(), 1)
+    assert [getattr(other, name) for name in NUMBERS] == pytest.approx([getattr(one, name) for name in NUMBERS], 1e-4)
+
+
+NUMBERS = [name for name in Reading.__dataclass_fields__ if name != "masked"]
+
+
+def test_a_look_leaves_no_trace(digits):
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10)
+    ).train()
+    frozen = model[4].eval()
+    model(digits.images[:20]).sum().backward()
+    before = copy.deepcopy(model)
+    gradients = [one.grad.clone() for one in model.parameters()]
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    watching(digits)(model, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [part for part in model.modules() if not part.training] == [frozen]
+    assert_same(model, before)
+    assert all(torch.equal(one.grad, grad) for one, grad in zip(model.parameters(), gradients, strict=True))
+
+
+# --- the rule
+
+
+@pytest.mark.parametrize(
+    ("changed", "best", "reason"),
+    [
+        ({}, 0.8, ""),
+        ({"pgd_accuracy": 0.61}, 0.8, ""),
+        ({"pgd_accuracy": 0.6}, 0.8, ""),  # a fall of 0.2 to the last digit, which floating point overstates
+        ({"pgd_accuracy": 0.59, "fgsm_accuracy": 0.6}, 0.8, "accuracy under PGD has fallen from 80.0 % to 59.0 %"),
+        ({"pgd_accuracy": 0.6, "fgsm_accuracy": 0.9}, 0.6, ""),
+        ({"pgd_accuracy": 0.6, "fgsm_accuracy": 0.91}, 0.6, "FGSM leaves 91.0 % standing and PGD 60.0 %, a gap of"),
+        ({"pgd_accuracy": 0.0, "pgd_loss": math.nan}, 0.8, ""),
+        ({"pgd_accuracy": 0.0, "fgsm_loss": math.inf}, 0.8, ""),
+    ],
+)
+def test_what_the_rule_says(changed, best, reason):
+    said = Rule()(replace(HEALTHY, **changed), best)
+    assert said.startswith(reason)
+    assert bool(said) == bool(reason)
+
+
+def test_the_fall_is_from_the_best_so_far(perceptron, digits, monkeypatch):
+    """Each fall is of 0.15 only; what follows the best counts, not what follows the last."""
+    accuracies = iter([0.3, 0.6, 0.45, 0.3, 0.45])
+    monkeypatch.setattr(
+        Watch,
+        "_measured",
+        lambda self, model, update: replace(HEALTHY, update=update, fgsm_accuracy=0.5, pgd_accuracy=next(accuracies)),
+    )
+    watch = watching(digits, every=1)
+    assert [bool(watch(perceptron, update).masked) for update in range(1, 6)] == [False, False, False, True, False]
+    assert watch.healthy.update == 5
+    remembered = watching(digits, every=1)
+    remembered.load_state_dict(watch.state_dict())
+    assert remembered.readings == watch.readings
+
+
+def test_a_network_that_diverged_is_neither_masked_nor_healthy(digits):
+    model, watch = network(), watching(digits, every=1)
+    watch(model, 1)
+    healthy = copy.deepcopy(model)
+    model[1].weight.data.fill_(math.nan)
+    assert not watch(model, 2).masked
+    assert watch.restore(model) == 1
+    assert_same(model, healthy)
+
+
+def test_without_a_healthy_reading_there_is_no_way_back(digits):
+    with pytest.raises(ValueError, match="watch: expected a healthy reading to return to, got none; begin from other"):
+        watching(digits).restore(network())
+
+
+# --- in a loop that is not ours
+
+
+def test_it_takes_three_lines_in_a_loop_of_plain_torch(digits):
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    generator = torch.Generator().manual_seed(0)
+    kept = {}
+    watch = watching(digits)
+    for update in range(1, 1001):
+        rows = torch.randint(len(digits), (64,), generator=generator)
+        optimizer.zero_grad()
+        PRESETS["fgsm"](0.4)(model, digits.images[rows], digits.labels[rows]).backward()
+        optimizer.step()
+        kept[update] = copy.deepcopy(model)
+        if watch(model, update).masked:
+            watch.restore(model)
+            break
+    assert 50 < update < 1000
+    assert update % 50 == 0
+    assert_same(model, kept[update - 50])
+    assert "FGSM leaves" in watch.masked
+
+
+# --- in ours
+
+
+def test_training_stops_where_masking_sets_in_and_goes_back(masked, digits):
+    watch, model, epochs = masked
+    last = epochs[-1]
+    assert last.update < MASKS.updates
+    assert last.update - 50 == last.returned_to == watch.healthy.update
+    assert last.readings[-1].masked == watch.masked != ""
+    assert last.readings[-1].fgsm_accuracy - last.readings[-1].pgd_accuracy > 0.2
+    assert all(epoch.returned_to is None for epoch in epochs[:-1])
+    assert [one for epoch in epochs for one in epoch.readings] == watch.readings
+    assert [one.update for one in watch.readings] == [1, *range(50, last.update + 1, 50)]
+    assert not last.stuck
+    for _ in replace(MASKS, updates=last.returned_to)(shorter := network(), digits):
+        pass
+    assert_same(model, shorter)
+
+
+def test_training_that_does_not_mask_is_left_to_run(digits):
+    watch = watching(digits, epsilon=0.2, every=25, rule=Rule())
+    trainer = replace(MASKS, updates=200, learning_rate=0.01, objective=PRESETS["logit-distance"](0.2))
+    epochs = list(trainer(network(), digits, watch=watch))
+    assert (epochs[-1].update, epochs[-1].returned_to, watch.masked) == (200, None, "")
+    assert watch.readings[-1].pgd_accuracy > 0.2 + watch.readings[0].pgd_accuracy
+
+
+def test_without_a_rule_it_only_reads(masked, digits):
+    """And the network learns what it learns unwatched, though masking has set in."""
+    trainer = replace(MASKS, updates=masked[2][-1].update + 20)
+    watch = watching(digits, rule=None)
+    epochs = list(trainer(watched := network(), digits, watch=watch))
+    assert epochs[-1].update == trainer.updates
+    assert [replace(one, masked="") for one in masked[0].readings] == watch.readings
+    for _ in trainer(alone := network(), digits):
+        pass
+    assert_same(watched, alone)
+
+
+@pytest.mark.parametrize("left", [1, 2, 4])
+def test_a_resumed_run_is_watched_as_if_it_had_run_through(left, masked, digits, tmp_path):
+    """Also where the last healthy weights are older than the checkpoint."""
+    watch, model, epochs = masked
+    running = MASKS(network(), digits, watch=watching(digits), checkpoint=tmp_path)
+    for _ in epochs[:-left]:
+        next(running)
+    resumed, other = watching(digits), network(seed=1)
+    rest = list(MASKS(other, digits, watch=resumed, checkpoint=tmp_path, resume=True))
+    assert [(one.update, one.readings, one.returned_to) for one in rest] == [
+        (one.update, one.readings, one.returned_to) for one in epochs[-left:]
+    ]
+    assert resumed.readings == watch.readings
+    assert_same(other, model)
+    again = watching(digits)
+    other = network(seed=2)
+    assert list(MASKS(other, digits, watch=again, checkpoint=tmp_path, resume=True)) == []
+    assert again.masked == watch.masked
+    assert_same(other, model)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            {},
+            {"every": 60},
+            r"is of a run with watch every 50 at .*, got every 60 at .*; resume with the same settings",
+        ),
+        ({}, {"rule": None}, r"watch .*Rule\(fall=0.2, gap=0.2\), got .* None; resume"),
+        ({}, None, "watch every 50 at .*, got None"),
+        (None, {}, "is of a run with watch None, got every 50 at"),
+    ],
+)
+def test_a_run_is_not_resumed_under_another_watch(before, after, message, digits, tmp_path):
+    watches = [None if changed is None else watching(digits, **changed) for changed in (before, after)]
+    next(MASKS(network(), digits, checkpoint=tmp_path, watch=watches[0]))
+    with pytest.raises(ValueError, match=message):
+        next(MASKS(network(), digits, checkpoint=tmp_path, resume=True, watch=watches[1]))
+
+
+def test_each_run_has_a_watch_of_its_own(masked, digits):
+    with pytest.raises(ValueError, match=r"watch: expected a new one for a new run, got one with \d+ readings"):
+        next(MASKS(network(), digits, watch=masked[0]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda x, y: Watch(epsilon=8, images=x, labels=y), r"epsilon: expected a number in \[0, 1\], got 8"),
+        (lambda x, y: Watch(epsilon=0.1, images=255 * x, labels=y), r"images: expected pixels in \[0, 1\], got"),
+        (lambda x, y: Watch(epsilon=0.1, images=x, labels=y[:1]), "labels: expected int64 of shape"),
+        (lambda x, y: Watch(epsilon=0.1, images=x, labels=y, every=0), "every and images: .* of each, got 0 and 8"),
+        (lambda x, y: Watch(epsilon=0.1, images=x[:0], labels=y[:0]), "every and images: .* of each, got 100 and 0"),
+        (
+            lambda x, y: Watch(epsilon=0.1, images=x, labels=y, steps=0),
+            "steps and restarts: expected at least 1, got 0",
+        ),
+        (lambda x, y: Watch(epsilon=0.1, images=x, labels=y, alpha=2), r"alpha: expected a number in \[0, 1\], got 2"),
+        (lambda x, y: Rule(fall=0), "fall and gap: expected numbers above 0 and up to 1, got 0 and 0.3"),
+        (lambda x, y: Rule(gap=30), "fall and gap: expected .*, got 0.2 and 30"),
+    ],
+)
+def test_impossible_settings_are_refused(make, message, digits):
+    with pytest.raises(ValueError, match=message):
+        make(digits.images[:8], digits.labels[:8])
