@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +23,16 @@ from unmask.cli.options import (
     model_options,
     progress_bar,
     run_options,
+    together,
 )
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from unmask.data import Dataset
+    from unmask.distributed import Alone
+    from unmask.numerics import Batches, Model
     from unmask.training import Trainer
     from unmask.watch import Watch
 
@@ -35,8 +44,19 @@ OBJECTIVES = ("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "pgd", "lo
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corrected", "adam-literal")
 
 
-class _Diverged(click.ClickException):
+class _Ended(click.ClickException):
     exit_code = 3
+
+
+class _Refused(click.ClickException):
+    exit_code = 2
+
+
+spread_options = together(
+    click.option("--devices", type=click.IntRange(1), help="Processes on each machine, each with a device of its own."),
+    click.option("--nodes", type=click.IntRange(1), help="Machines, each of which runs this same command."),
+    click.option("--strategy", type=click.Choice(["ddp", "ddp_find_unused_parameters_true"]), default="ddp"),
+)
 
 
 @click.command()
@@ -67,6 +87,7 @@ class _Diverged(click.ClickException):
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
 @run_options
+@spread_options
 def train(
     model: str,
     widths: tuple[int, ...] | None,
@@ -90,21 +111,20 @@ def train(
     resume: bool,
     device: str,
     seed: int,
+    devices: int | None,
+    nodes: int | None,
+    strategy: str,
 ) -> None:
     """Train MODEL on the training images of a data set; print the validation accuracy at the end.
 
-    MODEL is the name of a built-in network, or PACKAGE.MODULE:FACTORY for a torch module of your own.
+    MODEL is the name of a built-in network, or PACKAGE.MODULE:FACTORY for a torch module of your own. With --devices
+    or --nodes it starts the processes itself; it may also be started by torchrun.
     """
-    import torch
-    from torch import nn
-
-    from unmask.attacks.trial import predict
+    from unmask.distributed import is_launched
     from unmask.numerics import Batches
     from unmask.objectives import PRESETS
     from unmask.optim import Constant, Cosine
-    from unmask.subject import examine
     from unmask.training import Trainer
-    from unmask.verdict import proportion
     from unmask.watch import Watch
     from unmask.weights import save_weights
 
@@ -116,47 +136,136 @@ def train(
         raise click.UsageError("--watch: is for training against an attack; give --objective and --epsilon")
     if not resume and (out / "checkpoint.json").is_file():
         raise click.UsageError(f"--out: {out} holds a run already; go on with it by --resume, or name another folder")
-    place = find_device(device)
-    images = load_data(data, data_dir, split="train")
-    network = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"model: expected {model} to return a torch module to train, got {type(network).__name__}")
-    batches = Batches(size=1000, device=place)
-    tried = examine(
-        network.to(place).eval(), images.images[:2], images.labels[:2], batches=batches, classes=len(images.classes)
-    )
-    for note in tried.notes:
+    several = _processes(devices, nodes)
+    if several != (1, 1) and not is_launched():
+        _launch(several, find_device(device), out)
+        return
+    with _member(device, several, strategy) as (spread, place):
+        images = load_data(data, data_dir, split="train")
+        batches = spread.batches(Batches(size=1000, device=place))
+        found = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
+        network = _checked(found, model, place, images)
+        total = updates or epochs * math.ceil(len(images) / batch_size)
+        trainer = Trainer(
+            updates=total,
+            batch_size=batch_size,
+            objective=PRESETS[objective](epsilon or 0.0),
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            schedule=Cosine(updates=total) if schedule == "cosine" else Constant(),
+            precision=precision,  # type: ignore[arg-type]
+            channels_last=channels_last,
+            seed=seed,
+        )
+        watch = None
+        if every and epsilon is not None:
+            few = images.sample(WATCHED, seed=seed)
+            watch = Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
+        _run(trainer, network, images, out, resume, watch, spread)
+        if spread.rank == 0:
+            save_weights(network, out / "weights.safetensors")
+            click.echo(f"wrote {out / 'weights.safetensors'}")
+        if watch:
+            _tell(watch)
+        _validate(network, load_data(data, data_dir, split="validation"), batches)
+
+
+def _processes(devices: int | None, nodes: int | None) -> tuple[int, int]:
+    """How many processes on how many machines: as asked for, as a launcher started them, or one."""
+    from unmask.distributed import is_launched
+
+    if not is_launched():
+        return devices or 1, nodes or 1
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return devices or here, nodes or int(os.environ["WORLD_SIZE"]) // here
+
+
+def _launch(several: tuple[int, int], place: torch.device, out: Path) -> None:
+    """Run this same command in several processes, and say in one line which of them failed."""
+    from unmask.distributed import WorkerError, launch
+
+    if place.index is not None:
+        raise click.UsageError(f"--device: each process takes one of its own; expected {place.type}, got {place}")
+    try:
+        launch(["-m", "unmask", *sys.argv[1:]], devices=several[0], nodes=several[1])
+    except WorkerError as error:
+        if error.code == 2:
+            raise _Refused(str(error)) from error
+        if error.code == 3:
+            raise _Ended(str(error)) from error
+        kept = (out / "checkpoint.json").is_file()
+        advice = "go on from the last checkpoint with --resume" if kept else "there is no checkpoint yet: begin again"
+        raise _Ended(f"{error}; {advice}") from error
+
+
+@contextmanager
+def _member(device: str, several: tuple[int, int], strategy: str) -> Iterator[tuple[Alone, torch.device]]:
+    """Take part as one of several processes: the first one speaks, and the launcher says what went wrong."""
+    from unmask.distributed import ALONE, join, reporting
+
+    if several == (1, 1):
+        yield ALONE, find_device(device)
+        return
+    with ExitStack() as stack:
+        stack.enter_context(reporting(_exit_code))
+        spread = join(accelerator=device, devices=several[0], nodes=several[1], strategy=strategy)
+        if spread.rank:
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield spread, spread.fabric.device
+
+
+def _exit_code(error: Exception) -> int:
+    """2 for bad input and 3 for a run that is of no use, as in one process; else 1."""
+    if isinstance(error, click.ClickException):
+        return error.exit_code
+    if isinstance(error, ValueError | OSError):
+        return 2
+    traceback.print_exc()
+    return 1
+
+
+def _checked(found: Model, name: str, place: torch.device, images: Dataset) -> nn.Module:
+    """The network on its device, after it was shown two images; says what had to be said about it.
+
+    Raises:
+        ValueError: it is no torch module, or not made for such images.
+    """
+    from torch import nn
+
+    from unmask.numerics import Batches
+    from unmask.subject import examine
+
+    if not isinstance(found, nn.Module):
+        raise ValueError(f"model: expected {name} to return a torch module to train, got {type(found).__name__}")
+    network, classes = found.to(place).eval(), len(images.classes)
+    batches = Batches(device=place)
+    for note in examine(network, images.images[:2], images.labels[:2], batches=batches, classes=classes).notes:
         click.echo(note)
-    total = updates or epochs * math.ceil(len(images) / batch_size)
-    trainer = Trainer(
-        updates=total,
-        batch_size=batch_size,
-        objective=PRESETS[objective](epsilon or 0.0),
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        schedule=Cosine(updates=total) if schedule == "cosine" else Constant(),
-        precision=precision,  # type: ignore[arg-type]
-        channels_last=channels_last,
-        seed=seed,
-    )
-    watch = None
-    if every and epsilon is not None:
-        few = images.sample(WATCHED, seed=seed)
-        watch = Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
-    _run(trainer, network, images, out, resume, watch)
-    save_weights(network, out / "weights.safetensors")
-    click.echo(f"wrote {out / 'weights.safetensors'}")
-    if watch:
-        _tell(watch)
-    held_out = load_data(data, data_dir, split="validation")
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    (predictions,) = batches(lambda x, y: predict(network, x), held_out.images.to(dtype), held_out.labels)
+    return network
+
+
+def _validate(network: nn.Module, held_out: Dataset, batches: Batches) -> None:
+    from unmask.attacks.trial import predict
+    from unmask.verdict import proportion
+
+    images = held_out.images.to(next(network.parameters()).dtype)
+    (predictions,) = batches(lambda x, y: predict(network, x), images, held_out.labels)
     share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
     click.echo(f"validation accuracy {share}")
 
 
-def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resume: bool, watch: Watch | None) -> None:
+def _run(
+    trainer: Trainer,
+    network: nn.Module,
+    images: Dataset,
+    out: Path,
+    resume: bool,
+    watch: Watch | None,
+    spread: Alone,
+) -> None:
     """Train with a bar and a line for each epoch, and say at once if it is stuck."""
     from unmask.training import DivergedError
 
@@ -164,7 +273,13 @@ def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resum
     with progress_bar() as bar:
         task = bar.add_task("training", total=trainer.updates)
         epochs = trainer(
-            network, images, checkpoint=out, resume=resume, watch=watch, progress=lambda rows: bar.advance(task, rows)
+            network,
+            images,
+            checkpoint=out,
+            resume=resume,
+            watch=watch,
+            progress=lambda rows: bar.advance(task, rows),
+            spread=spread,
         )
         try:
             for epoch in epochs:
@@ -175,7 +290,7 @@ def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resum
                     click.echo(f"The training is stuck at chance: its loss is that of guessing. {STUCK_ADVICE}")
                 stuck = epoch.stuck
         except DivergedError as error:
-            raise _Diverged(str(error)) from error
+            raise _Ended(str(error)) from error
 
 
 def _tell(watch: Watch) -> None:
