@@ -321,6 +321,11 @@ def test_it_is_said_at_once_that_a_training_is_stuck(tmp_path):
     assert lines[0].startswith("epoch 1: update 500, loss")
 
 
+def test_each_of_several_processes_takes_a_device_of_its_own(tmp_path):
+    few = ["train", "mlp", *DATA, "--device", "cpu:0", "--devices", 2, "--out", tmp_path]
+    assert_refused(unmask(*few), "--device: each process takes one of its own; expected cpu, got cpu:0")
+
+
 def test_masking_is_watched(tmp_path):
     settings = ["train", "mlp", "--widths", 128, *DATA, "--objective", "fgsm", "--epsilon", 0.4, "--lr", 0.02]
     run = [*settings, "--batch-size", 64, "--updates", 1000, "--watch", 50, "--out", tmp_path]

@@ -466,7 +466,7 @@ def test_to_say_that_it_is_stuck_does_not_change_the_run(digits, tmp_path, monke
     run(trainer, said := deep(), digits)
     next(trainer(deep(), digits, checkpoint=tmp_path))
     run(trainer, resumed := deep(), digits, checkpoint=tmp_path, resume=True)
-    monkeypatch.setattr(Trainer, "_is_stuck", lambda *arguments: False)
+    monkeypatch.setattr("unmask.training._Run.is_stuck", lambda *arguments: False)
     epochs = run(trainer, unsaid := deep(), digits)
     assert [epoch.update for epoch in epochs] == [539, 560]
     assert_same(said, unsaid)

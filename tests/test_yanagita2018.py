@@ -155,6 +155,15 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path):
     assert list(again) == list(whole) == [9, 18, 27, 36, 45]
 
 
+def test_a_run_that_is_stuck_is_measured_after_whole_epochs(tmp_path):
+    """Though it says so within the first one, of 539 updates."""
+    data = load("digits", "train")
+    trainer = Trainer(updates=545, batch_size=2, learning_rate=10.0)
+    model = perceptron(data, (16,), 0)
+    measured, _ = follow(trainer, model, data, lambda update: {}, work=tmp_path, progress=lambda share: None)
+    assert list(measured) == [539, 545]
+
+
 def test_a_run_that_diverges_says_where():
     record = run(replace(SMOKE, optimizer="sgd", learning_rate=1e30))
     assert record["diverged"]["update"] <= 9

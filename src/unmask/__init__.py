@@ -12,6 +12,7 @@ optim.py              0  optimizers by name, the printed Adam's readings, schedu
 weights.py            1  weights in files, ours and other people's, without running anything they contain
 threat.py             1  Linf(epsilon): project, random start, step; images in [0, 1]
 gradients.py          1  the gradient of a loss in the images
+distributed.py        1  one network trained by several processes: batches split, gradients averaged; the launcher
 verdict.py            1  findings -> Verdict: the rule and its statistics, and nothing else
 report/               1  text, figures, one self-contained HTML page; reads records only, never loads torch
 sweeps/               1  map a function over configurations: local processes, or a Ray cluster; resumable

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,8 @@ from torch.optim import Optimizer
 from unmask.attacks.trial import predict
 from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
-from unmask.numerics import derive_seed, describe, laid_out, seed_all
+from unmask.distributed import ALONE, Alone
+from unmask.numerics import Batches, derive_seed, describe, laid_out, seed_all
 from unmask.objectives import Normal, Objective
 from unmask.optim import Constant, Schedule, make_optimizer
 from unmask.verdict import proportion
@@ -128,6 +130,7 @@ class Trainer:
         resume: bool = False,
         watch: Watch | None = None,
         progress: Callable[[int], None] | None = None,
+        spread: Alone = ALONE,
     ) -> Iterator[Epoch]:
         """Train ``model`` on ``data``, on the device the model is on.
 
@@ -137,6 +140,7 @@ class Trainer:
             watch: looks for masking after the first update and then every so many. Where it calls it, the model gets
                 the last healthy weights back and the run is over. Checkpoints hold what it remembers.
             progress: called with 1 after each update.
+            spread: the processes that train together; each calls this with the same arguments.
 
         Raises:
             DivergedError: the loss or a weight became NaN or infinite.
@@ -147,23 +151,22 @@ class Trainer:
         settings = self.settings() | ({"watch": watch.settings} if watch else {})
         keeper = Checkpoint(folder=checkpoint, settings=settings) if checkpoint else None
         done = keeper.restore(model, optimizer, watch) if keeper and resume else 0
-        if watch and watch.readings and not done:
-            raise ValueError(f"watch: expected a new one for a new run, got one with {len(watch.readings)} readings")
-        per_epoch = math.ceil(len(data) / self.batch_size)
+        run = _Run(self, model, spread.network(model), optimizer, data, watch, progress, spread)
+        run.check(done)
         while done < self.updates and not (watch and watch.masked):
             started, before = time.perf_counter(), len(watch.readings) if watch else 0
-            until = min(self.updates, (done // per_epoch + 1) * per_epoch)
-            losses = self._pass(model, data, optimizer, range(done, until), watch, progress)
+            until = min(self.updates, (done // run.per_epoch + 1) * run.per_epoch)
+            losses = run.advance(range(done, until))
             _check_finite(model, losses, done, keeper.latest() if keeper else None)
             done += len(losses)
             healthy = watch.restore(model) if watch and watch.masked else None
-            if keeper:
+            if keeper and spread.rank == 0:
                 keeper.save(model, optimizer, done, watch)
             yield Epoch(
-                number=math.ceil(done / per_epoch),
+                number=math.ceil(done / run.per_epoch),
                 update=done,
                 loss=float(losses.mean()),
-                stuck=(done >= STUCK_EVERY or done == self.updates) and self._is_stuck(model, data, losses),
+                stuck=(done >= STUCK_EVERY or done == self.updates) and run.is_stuck(losses),
                 seconds=time.perf_counter() - started,
                 readings=tuple(watch.readings[before:]) if watch else (),
                 returned_to=healthy,
@@ -178,71 +181,98 @@ class Trainer:
             self.optimizer, model.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
         )
 
-    def _pass(
-        self,
-        model: nn.Module,
-        data: Dataset,
-        optimizer: Optimizer,
-        updates: range,
-        watch: Watch | None,
-        progress: Callable[[int], None] | None,
-    ) -> Tensor:
-        """The updates of one epoch; returns their losses (updates,), cut short where there is something to say."""
-        per_epoch = math.ceil(len(data) / self.batch_size)
-        epoch, first = divmod(updates.start, per_epoch)
-        order = torch.randperm(
-            len(data), generator=torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-        )
-        device = next(model.parameters()).device
-        losses = torch.zeros(len(updates), dtype=torch.float64, device=device)
-        model.train()
-        with torch.random.fork_rng():
-            for row, update in enumerate(updates):
-                seed_all(derive_seed(self.seed, "model", update))
-                rows = order[(first + row) * self.batch_size : (first + row + 1) * self.batch_size]
-                losses[row] = self._update(model, *self._batch(data, rows, device), optimizer, update)
-                if progress:
-                    progress(1)
-                diverged = (row + 1) % CHECK_EVERY == 0 and not losses[row].isfinite()
-                masked = watch is not None and bool(watch(model, update + 1).masked)
-                asked = (update + 1) % STUCK_EVERY == 0
-                if diverged or masked or (asked and self._is_stuck(model, data, losses[: row + 1])):
-                    break
-        return losses[: row + 1].cpu()
-
-    def _update(self, model: nn.Module, images: Tensor, labels: Tensor, optimizer: Optimizer, update: int) -> Tensor:
-        """One gradient step; returns the loss before it."""
-        for group in optimizer.param_groups:
-            group["lr"] = self.learning_rate * self.schedule(update)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
-            loss = self.objective(model, images, labels, step=update)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss.detach()
-
-    def _batch(self, data: Dataset, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The images and labels in these rows, as the model wants them."""
-        images = data.images.index_select(0, rows)  # faster than images[rows]
-        images = images.to(device, torch.float64 if self.precision == "float64" else torch.float32)
-        if self.channels_last:
-            images = laid_out(images, torch.channels_last)
-        return images, data.labels[rows].to(device)
-
-    def _is_stuck(self, model: nn.Module, data: Dataset, losses: Tensor) -> bool:
-        """Whether the latest losses, and with them the accuracy on some training images, are what guessing gives."""
-        shares = data.labels.bincount() / len(data)
-        if float(losses[-CHECK_EVERY:].mean()) <= (1 - STUCK_WITHIN) * float(torch.special.entr(shares).sum()):
-            return False
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "stuck"))
-        rows = torch.randperm(len(data), generator=generator)[:STUCK_IMAGES]
-        images, labels = self._batch(data, rows, next(model.parameters()).device)
-        right = int((predict(model, images) == labels).sum())
-        return proportion(right, len(rows)).low * len(rows) <= int(data.labels[rows].bincount().max())
-
     def settings(self) -> dict[str, str]:
         """What must agree for a run to be the same run: every field but the number of updates, in words."""
         return {one.name: describe(getattr(self, one.name)) for one in fields(self) if one.name != "updates"}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What takes part in one run: ``network`` is the model as the objective sees it."""
+
+    trainer: Trainer
+    model: nn.Module
+    network: nn.Module
+    optimizer: Optimizer
+    data: Dataset
+    watch: Watch | None
+    progress: Callable[[int], None] | None
+    spread: Alone
+
+    @cached_property
+    def per_epoch(self) -> int:
+        return math.ceil(len(self.data) / self.trainer.batch_size)
+
+    @cached_property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def check(self, done: int) -> None:
+        """Refuse a watch with a past of its own, and processes that do not begin at the same update."""
+        if self.watch and self.watch.readings and not done:
+            count = len(self.watch.readings)
+            raise ValueError(f"watch: expected a new one for a new run, got one with {count} readings")
+        if float(self.spread.mean(torch.tensor(float(done), device=self.device))) != done:
+            raise ValueError(f"checkpoint: expected a folder that all processes see, got one that holds {done} updates")
+        if self.watch:
+            self.watch.batches = self.spread.batches(self.watch.batches)
+
+    def advance(self, updates: range) -> Tensor:
+        """The updates of one epoch; returns their losses (updates,), cut short where there is something to say."""
+        size, seed = self.trainer.batch_size, self.trainer.seed
+        epoch, first = divmod(updates.start, self.per_epoch)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+        order = torch.randperm(len(self.data), generator=generator)
+        losses = torch.zeros(len(updates), dtype=torch.float64, device=self.device)
+        self.model.train()
+        with torch.random.fork_rng():
+            for row, update in enumerate(updates):
+                seed_all(derive_seed(seed, "model", update) + self.spread.rank)
+                losses[row] = self.step(order[(first + row) * size : (first + row + 1) * size], update)
+                if self.progress:
+                    self.progress(1)
+                diverged = (row + 1) % CHECK_EVERY == 0 and not self.spread.mean(losses[row]).isfinite()
+                masked = self.watch is not None and bool(self.watch(self.model, update + 1).masked)
+                asked = (update + 1) % STUCK_EVERY == 0
+                if diverged or masked or (asked and self.is_stuck(losses[: row + 1])):
+                    break
+        return self.spread.mean(losses[: row + 1]).cpu()
+
+    def step(self, rows: Tensor, update: int) -> Tensor:
+        """One gradient step; returns the loss before it, or this process's part of it."""
+        own, weight = self.spread.share(rows)
+        images, labels = self.batch(own)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.trainer.learning_rate * self.trainer.schedule(update)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trainer.precision == "bf16-mixed"):
+            loss = weight * self.trainer.objective(self.network, images, labels, step=update)
+        self.optimizer.zero_grad()
+        self.spread.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The images and labels in these rows, as the model wants them."""
+        images = self.data.images.index_select(0, rows)  # faster than images[rows]
+        images = images.to(self.device, torch.float64 if self.trainer.precision == "float64" else torch.float32)
+        if self.trainer.channels_last:
+            images = laid_out(images, torch.channels_last)
+        return images, self.data.labels[rows].to(self.device)
+
+    def is_stuck(self, losses: Tensor) -> bool:
+        """Whether the latest losses, and with them the accuracy on some training images, are what guessing gives."""
+        shares = self.data.labels.bincount() / len(self.data)
+        guessing = float(torch.special.entr(shares).sum())
+        if float(self.spread.mean(losses[-CHECK_EVERY:].mean())) <= (1 - STUCK_WITHIN) * guessing:
+            return False
+        generator = torch.Generator().manual_seed(derive_seed(self.trainer.seed, "stuck"))
+        rows = torch.randperm(len(self.data), generator=generator)[:STUCK_IMAGES]
+        images, labels = self.batch(rows)
+        (predicted,) = self.spread.batches(Batches(size=STUCK_IMAGES))(
+            lambda x, y: predict(self.model, x), images, labels
+        )
+        right = int((predicted == labels.cpu()).sum())
+        return proportion(right, len(rows)).low * len(rows) <= int(self.data.labels[rows].bincount().max())
 
 
 def _check_finite(model: nn.Module, losses: Tensor, done: int, checkpoint: Path | None) -> None:

@@ -21,12 +21,15 @@ from unmask.cli.options import (
     progress_bar,
     run_options,
 )
+from unmask.cli.several import Ended, launch_all, member, processes, spread_options
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from unmask.data import Dataset
+    from unmask.distributed import Alone
+    from unmask.numerics import Batches, Model
     from unmask.objectives import Objective
     from unmask.training import Trainer
     from unmask.watch import Watch
@@ -40,10 +43,6 @@ OBJECTIVES = (
     *("step-distance", "rs-fgsm", "n-fgsm", "gradalign", "gat", "ensemble"),
 )
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corrected", "adam-literal")
-
-
-class _Diverged(click.ClickException):
-    exit_code = 3
 
 
 @click.command()
@@ -82,6 +81,7 @@ class _Diverged(click.ClickException):
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
 @run_options
+@spread_options
 def train(
     model: str,
     widths: tuple[int, ...] | None,
@@ -106,64 +106,58 @@ def train(
     resume: bool,
     device: str,
     seed: int,
+    devices: int | None,
+    nodes: int | None,
+    strategy: str,
 ) -> None:
     """Train MODEL on the training images of a data set; print the validation accuracy at the end.
 
-    MODEL is the name of a built-in network, or PACKAGE.MODULE:FACTORY for a torch module of your own.
+    MODEL is the name of a built-in network, or PACKAGE.MODULE:FACTORY for a torch module of your own. With --devices
+    or --nodes it starts the processes itself; it may also be started by torchrun.
     """
-    import torch
-    from torch import nn
-
-    from unmask.attacks.trial import predict
+    from unmask.distributed import is_launched
     from unmask.numerics import Batches
     from unmask.optim import Constant, Cosine
-    from unmask.subject import examine
     from unmask.training import Trainer
-    from unmask.verdict import proportion
     from unmask.watch import Watch
     from unmask.weights import save_weights
 
     _refuse_meaningless(objective, epsilon, sources, every)
     if not resume and (out / "checkpoint.json").is_file():
         raise click.UsageError(f"--out: {out} holds a run already; go on with it by --resume, or name another folder")
-    place = find_device(device)
-    images = load_data(data, data_dir, split="train")
-    network = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"model: expected {model} to return a torch module to train, got {type(network).__name__}")
-    batches = Batches(size=1000, device=place)
-    tried = examine(
-        network.to(place).eval(), images.images[:2], images.labels[:2], batches=batches, classes=len(images.classes)
-    )
-    for note in tried.notes:
-        click.echo(note)
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    total = updates or epochs * math.ceil(len(images) / batch_size)
-    trainer = Trainer(
-        updates=total,
-        batch_size=batch_size,
-        objective=_make(objective, epsilon or 0.0, sources, images, place, dtype),
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        schedule=Cosine(updates=total) if schedule == "cosine" else Constant(),
-        precision=precision,  # type: ignore[arg-type]
-        channels_last=channels_last,
-        seed=seed,
-    )
-    watch = None
-    if every and epsilon is not None:
-        few = images.sample(WATCHED, seed=seed)
-        watch = Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
-    _run(trainer, network, images, out, resume, watch)
-    save_weights(network, out / "weights.safetensors")
-    click.echo(f"wrote {out / 'weights.safetensors'}")
-    if watch:
-        _tell(watch)
-    held_out = load_data(data, data_dir, split="validation")
-    (predictions,) = batches(lambda x, y: predict(network, x), held_out.images.to(dtype), held_out.labels)
-    share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
-    click.echo(f"validation accuracy {share}")
+    several = processes(devices, nodes)
+    if several != (1, 1) and not is_launched():
+        launch_all(several, find_device(device), out)
+        return
+    with member(device, several, strategy) as (spread, place):
+        images = load_data(data, data_dir, split="train")
+        batches = spread.batches(Batches(size=1000, device=place))
+        found = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
+        network = _checked(found, model, place, images)
+        total = updates or epochs * math.ceil(len(images) / batch_size)
+        trainer = Trainer(
+            updates=total,
+            batch_size=batch_size,
+            objective=_make(objective, epsilon or 0.0, sources, images, place, precision),
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            schedule=Cosine(updates=total) if schedule == "cosine" else Constant(),
+            precision=precision,  # type: ignore[arg-type]
+            channels_last=channels_last,
+            seed=seed,
+        )
+        watch = None
+        if every and epsilon is not None:
+            few = images.sample(WATCHED, seed=seed)
+            watch = Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
+        _run(trainer, network, images, out, resume, watch, spread)
+        if spread.rank == 0:
+            save_weights(network, out / "weights.safetensors")
+            click.echo(f"wrote {out / 'weights.safetensors'}")
+        if watch:
+            _tell(watch)
+        _validate(network, load_data(data, data_dir, split="validation"), batches)
 
 
 def _refuse_meaningless(
@@ -188,9 +182,10 @@ def _make(
     sources: tuple[tuple[str, Path], ...],
     data: Dataset,
     device: torch.device,
-    dtype: torch.dtype,
+    precision: str,
 ) -> Objective:
     """The objective by this name; an ensemble's sources are loaded as for ``unmask attack``."""
+    import torch
     from torch import nn
 
     from unmask.attacks import FGSM
@@ -200,6 +195,7 @@ def _make(
 
     if objective != "ensemble":
         return PRESETS[objective](epsilon)
+    dtype = torch.float64 if precision == "float64" else torch.float32
     batches, models = Batches(device=device), []
     for name, weights in sources:
         source = load_model(name, weights, data, device, widths=None, width=None)
@@ -208,7 +204,45 @@ def _make(
     return Ensemble(attack=FGSM(epsilon=epsilon), sources=tuple(models))
 
 
-def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resume: bool, watch: Watch | None) -> None:
+def _checked(found: Model, name: str, place: torch.device, images: Dataset) -> nn.Module:
+    """The network on its device, after it was shown two images; says what had to be said about it.
+
+    Raises:
+        ValueError: it is no torch module, or not made for such images.
+    """
+    from torch import nn
+
+    from unmask.numerics import Batches
+    from unmask.subject import examine
+
+    if not isinstance(found, nn.Module):
+        raise ValueError(f"model: expected {name} to return a torch module to train, got {type(found).__name__}")
+    network, classes = found.to(place).eval(), len(images.classes)
+    batches = Batches(device=place)
+    for note in examine(network, images.images[:2], images.labels[:2], batches=batches, classes=classes).notes:
+        click.echo(note)
+    return network
+
+
+def _validate(network: nn.Module, held_out: Dataset, batches: Batches) -> None:
+    from unmask.attacks.trial import predict
+    from unmask.verdict import proportion
+
+    images = held_out.images.to(next(network.parameters()).dtype)
+    (predictions,) = batches(lambda x, y: predict(network, x), images, held_out.labels)
+    share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
+    click.echo(f"validation accuracy {share}")
+
+
+def _run(
+    trainer: Trainer,
+    network: nn.Module,
+    images: Dataset,
+    out: Path,
+    resume: bool,
+    watch: Watch | None,
+    spread: Alone,
+) -> None:
     """Train with a bar and a line for each epoch, and say at once if it is stuck."""
     from unmask.training import DivergedError
 
@@ -216,7 +250,13 @@ def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resum
     with progress_bar() as bar:
         task = bar.add_task("training", total=trainer.updates)
         epochs = trainer(
-            network, images, checkpoint=out, resume=resume, watch=watch, progress=lambda rows: bar.advance(task, rows)
+            network,
+            images,
+            checkpoint=out,
+            resume=resume,
+            watch=watch,
+            progress=lambda rows: bar.advance(task, rows),
+            spread=spread,
         )
         try:
             for epoch in epochs:
@@ -227,7 +267,7 @@ def _run(trainer: Trainer, network: nn.Module, images: Dataset, out: Path, resum
                     click.echo(f"The training is stuck at chance: its loss is that of guessing. {STUCK_ADVICE}")
                 stuck = epoch.stuck
         except DivergedError as error:
-            raise _Diverged(str(error)) from error
+            raise Ended(str(error)) from error
 
 
 def _tell(watch: Watch) -> None:
