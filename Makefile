@@ -29,7 +29,7 @@ bench: .venv/test
 
 # torchattacks asks for torchvision, which it can do without: it is installed without its dependencies.
 .venv/test: .venv/run
-	$(PIP) --editable '.[dev,fabric,peers,ray]'
+	$(PIP) --editable '.[dev,fabric,onnx,peers,ray]'
 	$(PIP) --no-deps torchattacks
 	touch $@
 

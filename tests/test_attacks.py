@@ -792,6 +792,23 @@ def test_a_trial_remembers_its_outcome_for_the_same_model_and_examples(brightnes
     assert len(attack.seen) == 4
 
 
+def test_a_trial_that_keeps_no_images_holds_none(brightness):
+    images, labels = brightness
+    trial = Trial(attacks=[Recording(0.2)], keep_images=False)
+    first, second = (trial(by_brightness, images, labels) for _ in range(2))
+    assert torch.equal(first.images, images + 0.2)
+    assert second.images.shape == (0, *SHAPE)
+    assert second.images.untyped_storage().nbytes() == 0
+    assert all(torch.equal(one, other) for one, other in zip(first[1:], second[1:], strict=True))
+
+
+def test_a_trial_tells_the_log_odds_at_what_it_found(brightness):
+    outcome = Trial(attacks=[Recording(0.2), Recording(0.45)])(by_brightness, *brightness)
+    expected = 2 * outcome.images.flatten(1).mean(1) - 1
+    torch.testing.assert_close(outcome.loss, expected)
+    assert (outcome.loss < 0).tolist() == outcome.correct.tolist()
+
+
 def test_a_trial_works_in_batches(brightness):
     images, labels = brightness
     attack, finished = Recording(0.2), []

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from click.testing import CliRunner
 from torch import nn
 
+from onnx_files import onnx_file
+from unmask.adapters import black_box
 from unmask.cli import main
 from unmask.cli.attack import ATTACKS
+from unmask.cli.audit import REFERENCES
 from unmask.models import build
 from unmask.models.masked import ScaledLogits, SoftmaxOutput
 from unmask.report import Report
@@ -98,7 +105,7 @@ BAD = {
         "model: expected a factory at nowhere:fixed, got ModuleNotFoundError: No module",
     ),
     "attribute": (["test_cli:nothing", *FEW], "module 'test_cli' has no attribute 'nothing'"),
-    "model": (["perceptron", *FEW], "model: expected PACKAGE.MODULE:FACTORY or one of mlp, linear, lenet+,"),
+    "model": (["perceptron", *FEW], "model: expected PACKAGE.MODULE:FACTORY, FILE.onnx or one of mlp, linear, l"),
     "widths": (["mlp", "--widths", "64,x", *FEW], "Invalid value for '--widths': 'x' is not a valid integer"),
     "width": (["mlp", "--width", "64", *FEW], "width: expected none (mlp takes widths), got 64"),
     "no weights": (["mlp", *FEW], "weights: expected a file for the built-in mlp, got none; pass --weights FILE"),
@@ -224,6 +231,181 @@ def test_masking_can_fail_a_pipeline(factory, code, folder, tmp_path, monkeypatc
     assert (report.samples, report.data, report.subject) == (150, "digits", f"test_cli:{factory}")
     assert report.to_text().splitlines()[1] in result.stdout
     assert report.verdict.capitalize() in (tmp_path / "new" / "report.html").read_text()
+
+
+# --- verify and diff
+
+
+@pytest.fixture(scope="module")
+def audits(folder):
+    """Two audits of the same 60 digits: of ``trained``, and of ``fixed``, which was never trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("trained", "fixed"):
+            unmask("audit", f"test_cli:{name}", *DATA, *BOUND, "--samples", 60, "--seed", 3, "--out", folder / name)
+    return folder
+
+
+def verify(name, *options):
+    return unmask("verify", f"{name}/report.json", *options)
+
+
+@pytest.mark.parametrize("data", [[], DATA], ids=["their own images", "the data's images"])
+def test_a_true_claim_is_confirmed(data, audits, monkeypatch):
+    monkeypatch.chdir(audits)
+    record = Report.from_json("trained/report.json")
+    count = 60 - record.robust.count
+    result = verify("trained", "--model", "mlp", "--widths", 64, "--weights", "weights.safetensors", *data)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{count} of 60 images are said to fool the model at epsilon 0.1."
+    assert lines[1].startswith("The clean images are those of " + ("digits." if data else "the evidence itself; give"))
+    assert [line.rpartition("  ")[2].strip() for line in lines[2:5]] == [f"{count} of {count}"] * 3
+    assert lines[5] == f"The claim holds: the robust accuracy is at most {record.robust}."
+
+
+def test_the_claim_about_another_model_does_not_hold(audits, monkeypatch):
+    monkeypatch.chdir(audits)
+    result = verify("fixed", "--model", "test_cli:trained")
+    assert result.exit_code == 1
+    assert "The claim does not hold: image " in result.stdout
+    assert "is classified correctly, as " in result.stdout
+    assert "The model is random" not in result.stdout
+
+
+def edited(report, change):
+    """The report with its evidence changed, and the digest with it, as someone might who wants it to pass."""
+    path = report.with_suffix(".safetensors")
+    tensors = safetensors.torch.load_file(path)
+    change(tensors)
+    safetensors.torch.save_file(tensors, path)
+    record = replace(Report.from_json(report), evidence_digest=hashlib.sha256(path.read_bytes()).hexdigest())
+    record.to_json(report)
+
+
+def move_out_of_the_ball(tensors):
+    tensors["adversarial"][4, 0, 0, 0] = (tensors["clean"][4, 0, 0, 0] + 0.5) % 1
+
+
+def move_out_of_the_range(tensors):
+    tensors["adversarial"][4, 0, 0, 0] = -0.01
+    tensors["clean"][4, 0, 0, 0] = 0
+
+
+def move_the_clean_image(tensors):
+    tensors["clean"][4] = tensors["clean"][4].roll(1)
+    tensors["adversarial"][4] = tensors["clean"][4]
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "message"),
+    [
+        (move_out_of_the_ball, [], r"has a pixel that moved by 0\.[45]\d*, more than epsilon 0\.1\."),
+        (move_out_of_the_range, [], r"has pixels outside \[0, 1\]\."),
+        (move_the_clean_image, DATA, r"has a pixel that moved by [01][.\d]*, more than epsilon 0\.1\."),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_first_image_that_breaks_the_claim_is_named(change, data, message, audits, tmp_path, monkeypatch):
+    monkeypatch.chdir(audits)
+    for path in (audits / "trained").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    edited(tmp_path / "report.json", change)
+    index = safetensors.torch.load_file(tmp_path / "report.safetensors")["index"][4]
+    result = verify(tmp_path, "--model", "test_cli:trained", *data)
+    assert result.exit_code == 1
+    assert re.search(rf"The claim does not hold: image {index}, found by [a-z0-9 ,-]+, {message}", result.stdout)
+
+
+def at_random():
+    return lambda images: torch.rand(len(images), 10)
+
+
+def test_a_model_that_answers_at_random_is_told(audits, monkeypatch):
+    monkeypatch.chdir(audits)
+    result = verify("fixed", "--model", "test_cli:at_random")
+    assert result.exit_code == 1
+    assert "The model is random: at a second look " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["trained/report.json", "--evidence", "fixed/report.safetensors"],
+            "fixed/report.safetensors: expected the evid",
+        ),
+        (["trained/report.json", "--evidence", "none"], "none: no such file; expected the evidence beside the report"),
+        (["trained/report.html"], "trained/report.html: expected an audit record (unmask-audit/1), got "),
+        (
+            ["trained/report.json", *DATA, "--split", "train"],
+            "data: expected the 60 images that were audited (digits), ",
+        ),
+        (
+            ["trained/report.json", "--model", "test_cli:three"],
+            "model: expected logits (N, 10) for 10 classes, got (N, 3)",
+        ),
+        (["trained/report.json", "--model", "mlp"], "weights: expected a file for the built-in mlp, got none"),
+    ],
+)
+def test_what_cannot_be_verified_is_refused(options, message, audits, monkeypatch):
+    monkeypatch.chdir(audits)
+    model = [] if "--model" in options else ["--model", "test_cli:trained"]
+    assert_refused(unmask("verify", *options, *model), message)
+
+
+def test_two_audits_are_compared(audits, monkeypatch):
+    monkeypatch.chdir(audits)
+    result = unmask("diff", "fixed/report.json", "trained/report.json")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("before, test_cli:fixed: Inconclusive: ")
+    assert lines[1].startswith("after, test_cli:trained: ")
+    assert lines[3].startswith("clean: accuracy rose from ")
+    assert [line.partition(":")[0] for line in lines[3:6]] == ["clean", "claimed", "worst case"]
+    assert lines[6].startswith("The audit before the change is inconclusive")
+    unmask("audit", "test_cli:trained", *FEW, "--out", "other")
+    refused = unmask("diff", "trained/report.json", "other/report.json")
+    assert_refused(refused, "images: expected two audits of the same images, got 60 of digits and 20 of digits")
+
+
+def test_a_model_without_gradients_is_audited_by_queries(audits, tmp_path, monkeypatch):
+    monkeypatch.chdir(audits)
+    audited = unmask("audit", "test_cli:behind_a_wall", *FEW, "--out", tmp_path)
+    assert audited.exit_code == 0
+    assert "under Square: epsilon 0.1, queries 1000" in audited.stdout
+    assert "no gradients: saturation, vanishing gradients" in audited.stdout
+    assert verify(tmp_path, "--model", "test_cli:behind_a_wall", *DATA).exit_code == 0
+    refused = unmask("audit", "test_cli:behind_a_wall", *FEW, "--reference", "fgsm")
+    assert_refused(refused, "model: gives no gradients; expected an attack on scores alone, such as Square")
+
+
+def behind_a_wall():
+    model = trained()
+
+    def answer(images):
+        with torch.no_grad():
+            return model(torch.from_numpy(images)).numpy()
+
+    return black_box(answer)
+
+
+def test_a_file_of_onnx_is_a_model(linear, tmp_path):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    path = onnx_file(tmp_path / "linear.onnx", linear)
+    result = unmask("attack", path, *FEW, "--attack", "frsm")
+    assert result.exit_code == 0
+    assert_refused(unmask("audit", tmp_path / "none.onnx", *FEW), "none.onnx: no such file")
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_every_reference_has_its_name(name, tmp_path):
+    few = [*DATA, "--epsilon", "1/255", "--samples", 5, "--out", tmp_path]
+    assert unmask("audit", "test_cli:fixed", *few, "--reference", name).exit_code == 0
+    kind, _, loss = name.partition("-")
+    said = Report.from_json(tmp_path / "report.json").reference
+    assert said.lower().startswith(f"{kind}: epsilon 0.00392157, ")
+    assert kind == "square" or f"loss {loss.replace('-', ' ') or 'cross entropy'}" in said
 
 
 def test_train_audit_attack_and_audit_what_was_saved(tmp_path):

@@ -23,6 +23,7 @@ LIGHT = {
     "import unmask": HEAVY | {"click", "rich"},
     "import unmask.record": HEAVY | {"click", "rich"},
     "import unmask.report": {"torch", "sklearn"},
+    "import unmask.adapters": {"foolbox", "torchattacks", "art", "onnxruntime", "transformers", "timm"},
     "import unmask.cli; unmask.cli.main(['--help'], standalone_mode=False)": HEAVY,
 }
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from unmask.attacks import FGSM, PGD, Trial
+from unmask.attacks import FGSM, FRSM, PGD, Square, Trial
 from unmask.attacks.trial import predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
 from unmask.models.masked import Quantised, ScaledLogits, ZeroBackward
 from unmask.numerics import Batches
-from unmask.probes import Battery, Noise, Saturation, Smoothness, Strength, Vanishing
+from unmask.probes import Battery, Noise, Queries, Saturation, Smoothness, Strength, Vanishing
 from unmask.probes.battery import DRAWS, STEPS
 from unmask.probes.sweep import Sweep, accuracy_curve
 from unmask.verdict import EFFECT, paired_gain
@@ -205,6 +205,15 @@ def test_smoothness_asks_for_enough_images():
     images, labels = torch.rand(19, 1, 2, 2), torch.ones(19, dtype=torch.int64)
     finding = Smoothness(one=trial, control=trial, remedy=trial)(always(5.0), images, labels)
     assert (finding.value, finding.fired) == (0, False)
+
+
+def test_queries_are_the_difference_in_accuracy(perceptron, held_out):
+    images, labels = held_out.images[:IMAGES], held_out.labels[:IMAGES]
+    noise, search = Trial(attacks=[FRSM(epsilon=0.1)]), Trial(attacks=[Square(epsilon=0.1, queries=30)])
+    finding = Queries(control=noise, remedy=search)(perceptron, images, labels)
+    assert finding.value == pytest.approx(finding.accuracy_before - finding.accuracy_after)
+    assert (finding.fired, finding.kind) == (True, "weak attack")
+    assert not Queries(control=search, remedy=search)(perceptron, images, labels).fired
 
 
 def test_strength_is_the_difference_in_accuracy(perceptron, held_out):

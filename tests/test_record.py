@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,10 @@ from unmask.record import (
     Proportion,
     Specimen,
     Verdict,
+    _revive,
     write_atomically,
 )
+from unmask.report import Report
 
 SHARE = Proportion(count=1, total=2, low=0.1, high=0.9)
 FINDING = Finding(
@@ -75,6 +77,10 @@ RECORD = AuditRecord(
     seconds=1.5,
     seed=7,
     environment={"torch": "2"},
+    correct={"clean": [True, True], "claimed": [True, True], "worst case": [True, False]},
+    images_digest="0a",
+    evidence_digest="1b",
+    not_run={"few steps": "no gradients"},
 )
 
 
@@ -82,6 +88,23 @@ def test_a_record_goes_to_json_and_back_unchanged(tmp_path):
     RECORD.to_json(tmp_path / "audit.json")
     assert AuditRecord.from_json(tmp_path / "audit.json") == RECORD
     assert json.loads((tmp_path / "audit.json").read_text())["format"] == FORMAT
+
+
+def test_what_a_subclass_adds_stays_out_of_the_file(tmp_path):
+    report = Report(**_revive(asdict(RECORD)), evidence=b"images")
+    report.to_json(tmp_path / "audit.json")
+    assert AuditRecord.from_json(tmp_path / "audit.json") == RECORD
+
+
+def test_a_record_from_before_there_was_evidence_is_read(tmp_path):
+    RECORD.to_json(tmp_path / "audit.json")
+    raw = json.loads((tmp_path / "audit.json").read_text())
+    for name in ("correct", "images_digest", "evidence_digest", "not_run"):
+        del raw[name]
+    (tmp_path / "old.json").write_text(json.dumps(raw))
+    assert AuditRecord.from_json(tmp_path / "old.json") == replace(
+        RECORD, correct={}, images_digest="", evidence_digest="", not_run={}
+    )
 
 
 def test_a_record_without_extras_too(tmp_path):

@@ -57,6 +57,12 @@ def test_the_text_gives_answer_figures_causes_and_notes_in_80_columns() -> None:
         assert part in flat
 
 
+def test_what_was_not_run_is_said_once_for_each_reason() -> None:
+    record = replace(not_masked(), not_run={"a": "no gradients", "b": "no time", "c": "no gradients"})
+    assert "\nNot run\n  - no gradients: a, c\n  - no time: b\n" in as_text(record)
+    assert "Not run" not in as_text(not_masked())
+
+
 @given(st.text(), st.text())
 def test_the_text_never_steers_a_terminal(subject: str, note: str) -> None:
     text = as_text(replace(not_masked(), subject=subject, notes=[note]))

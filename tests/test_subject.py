@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from unmask.adapters import black_box
 from unmask.attacks.trial import predict
 from unmask.gradients import input_gradient
 from unmask.models.masked import SoftmaxOutput
@@ -112,6 +113,14 @@ def test_a_plain_model_is_taken_as_it_is():
 def test_images_take_the_precision_of_the_model():
     assert look(flat).images.dtype == torch.float32
     assert look(nn.Sequential(nn.Flatten(), nn.Linear(4, 4)).eval().double()).images.dtype == torch.float64
+
+
+def test_a_black_box_is_known_by_refusing_a_gradient():
+    model = black_box(lambda images: images.reshape(len(images), -1))
+    assert not look(model).gradients
+    assert not look(lambda images: 2 * model(images)).gradients
+    assert look(flat).gradients
+    assert look(lambda images: flat(images).detach()).gradients  # its gradient is merely zero
 
 
 def test_training_mode_is_noted_and_stays():

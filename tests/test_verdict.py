@@ -202,3 +202,30 @@ def test_a_model_that_only_guesses_has_no_robustness_to_judge(right, answer):
 
 def test_no_findings_no_masking():
     assert verdict().answer == "not masked"
+
+
+# --- what could not be run
+
+NOT_RUN = {"saturation": "no gradients", "few steps": "no gradients"}
+
+
+@pytest.mark.parametrize("left", [None, proportion(15, 1000), proportion(0, 100)])
+def test_what_could_not_be_run_leaves_the_matter_open(left):
+    """Of 1,000 images 15 may be 2.5 %, and of 100 none may be 3.7 %: above the effect that counts."""
+    result = decide([], clean=CLEAN, classes=10, not_run=NOT_RUN, left=left)
+    assert result.answer == "inconclusive"
+    assert result.reason.startswith("2 checks could not be run (no gradients): what is left standing may be robust")
+
+
+def test_what_could_not_be_run_does_not_matter_where_nothing_is_left():
+    result = decide([], clean=CLEAN, classes=10, not_run=NOT_RUN, left=proportion(1, 1000))
+    assert result.answer == "not masked"
+    assert result.reason == "Of all images 0.1 % (0.0 to 0.6) are left standing, too few for masking to matter."
+
+
+def test_a_cause_and_a_weakness_are_found_whatever_could_not_be_run():
+    cause, weakness = finding(won=100, both=500), finding("weak", won=100, both=500, kind="weak attack")
+    found = decide([cause, weakness], clean=CLEAN, classes=10, not_run=NOT_RUN, left=proportion(400, 1000))
+    assert found.answer == "masked"
+    found = decide([weakness], clean=CLEAN, classes=10, not_run=NOT_RUN, left=proportion(400, 1000))
+    assert (found.answer, [one.name for one in found.weaknesses]) == ("inconclusive", ["weak"])

@@ -8,6 +8,7 @@ numerics.py           0  random numbers that belong to an example, models left a
 losses.py             0  per-example cross_entropy, log_odds, margin, dlr
 data/                 0  one data set per file: digits (embedded), mnist (also fashion), cifar10, the user's own
 models/               0  mlp, lenet (LeNet+, A-D), resnet, vgg; masked: wrappers that mask on purpose
+replay.py             0  what an audit says fooled a model, looked at again in plain torch
 optim.py              0  optimizers by name, the printed Adam's readings, schedules
 weights.py            1  weights in files, ours and other people's, without running anything they contain
 threat.py             1  Linf(epsilon): project, random start, step; images in [0, 1]
@@ -16,13 +17,16 @@ distributed.py        1  one network trained by several processes: batches split
 verdict.py            1  findings -> Verdict: the rule and its statistics, and nothing else
 report/               1  text, figures, one self-contained HTML page; reads records only, never loads torch
 sweeps/               1  map a function over configurations: local processes, or a Ray cluster; resumable
+compare.py            2  two audits of the same images: what a change of the model won, example by example
 checkpoint.py         2  the state of a training run, whole at any instant
 subject.py            2  a model made ready for an audit, with a note on all that had to be said about it
 attacks/              2  sign (FGSM and random relatives), iterative (I-FGSM, PGD), deepfool, square; trial: in batches
+adapters/             2  other people's models and attacks made to fit; their libraries are loaded when used
 objectives/           3  objective(model, images, labels, step=...) -> loss, one family of training methods per file
 watch.py              3  readings of masking during training, the rule that calls it, the way back
-exhibits.py           3  histogram, specimens and environment for a report
+evidence.py           3  the worst image found of each example, in a file that can be replayed
 training.py           4  one loop, a generator that yields after each epoch
+exhibits.py           4  histogram, specimens and environment for a report
 probes/               4  one symptom of masking per file, with the remedy that would remove it; battery: all of them
 audit.py              5  runs the battery on a model, asks for the verdict, returns the report
 experiments/          6  the demo, and one folder per paper: configurations, published numbers, claims, artefacts

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from unmask import __version__
 from unmask.attacks import Outcome
+from unmask.evidence import Worst
 from unmask.record import Histogram, Specimen
 
 SPECIMENS = 8
@@ -39,41 +40,41 @@ def log_odds_histogram(log_odds: Sequence[float]) -> Histogram:
 
 
 def specimens(
-    images: Tensor, labels: Tensor, outcomes: Mapping[str, Outcome], *, classes: Sequence[str] | None = None
+    images: Tensor,
+    labels: Tensor,
+    clean: Outcome,
+    claimed: Outcome,
+    worst: Worst,
+    *,
+    attacks: Sequence[str],
+    classes: Sequence[str] | None = None,
 ) -> list[Specimen]:
     """Examples worth a look: first those that the reference attack left standing and another felled, then the rest.
 
     Args:
-        outcomes: by attack; the first is no attack, the second the reference attack.
+        clean: the outcome without attack; ``claimed``: that of the reference attack.
+        attacks: names of the attacks whose worst case it is.
         classes: names of the classes; by default their numbers.
     """
-    clean, claimed, *_ = outcomes.values()
-    names = list(outcomes)
-    felled_by = torch.stack([~outcome.correct for outcome in outcomes.values()]).double().argmax(0)
-    exposed = clean.correct & claimed.correct & (felled_by > 0)
-    fooled, standing = clean.correct & ~claimed.correct, clean.correct & (felled_by == 0)
-    order = torch.cat([kind.nonzero().flatten() for kind in (exposed, fooled, standing)])[:SPECIMENS]
+    exposed = clean.correct & claimed.correct & ~worst.correct
+    order = torch.cat([kind.nonzero().flatten() for kind in (exposed, clean.correct & ~claimed.correct, worst.correct)])
 
     def name(label: Tensor) -> str:
         return str(int(label)) if classes is None else classes[int(label)]
 
-    chosen = []
-    for index in order.tolist():
-        attack = names[int(felled_by[index])] if felled_by[index] > 0 else None
-        outcome = outcomes[attack] if attack else claimed
-        chosen.append(
-            Specimen(
-                index=index,
-                shape=list(images.shape[1:]),
-                clean=_encoded(images[index]),
-                adversarial=_encoded(outcome.images[index]),
-                label=name(labels[index]),
-                prediction=name(clean.predictions[index]),
-                adversarial_prediction=name(outcome.predictions[index]),
-                attack=attack,
-            )
+    return [
+        Specimen(
+            index=index,
+            shape=list(images.shape[1:]),
+            clean=_encoded(images[index]),
+            adversarial=_encoded(worst.images[index]),
+            label=name(labels[index]),
+            prediction=name(clean.predictions[index]),
+            adversarial_prediction=name(worst.predictions[index]),
+            attack=None if worst.correct[index] else attacks[int(worst.attack[index]) - 1],
         )
-    return chosen
+        for index in order[:SPECIMENS].tolist()
+    ]
 
 
 def environment(device: torch.device, dtype: torch.dtype) -> dict[str, str]:

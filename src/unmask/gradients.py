@@ -11,6 +11,15 @@ from unmask.losses import Loss, log_odds
 from unmask.numerics import Model, laid_out
 
 
+class NoGradientError(ValueError):
+    """A gradient was asked of a model that has none to give.
+
+    Example:
+        >>> issubclass(NoGradientError, ValueError)
+        True
+    """
+
+
 class At(NamedTuple):
     """What a model says at a point: ``gradient`` (N, C, H, W), ``loss`` (N,), ``logits`` (N, K)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -174,6 +174,10 @@ class AuditRecord:
         clean, claimed, robust: accuracy without attack, under the reference attack, and worst case over all attacks.
         notes: what the reader must know: repairs that were made, checks that could not run.
         environment: versions, device, precision, threads.
+        correct: per example, whether it is classified correctly: ``"clean"``, ``"claimed"`` and ``"worst case"``.
+        images_digest: SHA-256 of the images and labels, by which two audits of the same images know each other.
+        evidence_digest: SHA-256 of the file that holds the images that fooled the model.
+        not_run: what could not be tried on this model, by name, and why.
     """
 
     subject: str
@@ -195,6 +199,10 @@ class AuditRecord:
     seconds: float = 0.0
     seed: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
+    correct: Mapping[str, Sequence[bool]] = field(default_factory=dict)
+    images_digest: str = ""
+    evidence_digest: str = ""
+    not_run: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -223,7 +231,9 @@ class AuditRecord:
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the record as JSON, whole or not at all."""
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False)
+        values = asdict(self)
+        kept = {one.name: values[one.name] for one in fields(AuditRecord)}  # and not what a subclass adds
+        text = json.dumps({"format": FORMAT, **kept}, indent=1, allow_nan=False)
         write_atomically(Path(path), text.encode() + b"\n")
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unmask.gradients import input_gradient
+from unmask.gradients import NoGradientError, input_gradient
 from unmask.numerics import Batches, Model, out_of_memory, undisturbed
 from unmask.threat import check_batch
 
@@ -41,6 +41,7 @@ class Subject:
     Attributes:
         model: takes images to logits; ``images`` and ``labels`` are on the CPU, in the model's dtype.
         classes: how many; ``notes``: what a reader of the report must know.
+        gradients: whether the model can be asked for them; what it then answers may still be useless.
     """
 
     model: Model
@@ -48,6 +49,7 @@ class Subject:
     labels: Tensor
     classes: int
     notes: Sequence[str]
+    gradients: bool = True
 
 
 def gather(images: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -78,7 +80,7 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
     """Look at a model before it is attacked: shape and sanity of what it returns, its mode and its precision.
 
     Probabilities are turned into logits, and said so; a model in training mode is audited in evaluation mode, and
-    said so.
+    said so. A black box, which gives no gradients, is no error.
 
     Args:
         classes: how many classes the data have; unknown by default.
@@ -106,14 +108,14 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
     if bad := int((~logits.isfinite().all(1)).sum()):
         kind = "NaN" if logits.isnan().any() else "infinite values"
         raise ValueError(f"model: expected finite logits, got {kind} on {bad} of {len(logits)} images")
-    _try_gradient(model, images[:1], labels[:1], batches)
+    gradients = _gives_gradients(model, images[:1], labels[:1], batches)
     if _are_probabilities(logits):
         model = LogProbabilities(model)
         notes.append(
             "The model returns probabilities, not logits: their logarithms were audited in place of logits. Return "
             "logits, since softmax in float32 loses what attacks need."
         )
-    return Subject(model=model, images=images, labels=labels, classes=logits.shape[1], notes=notes)
+    return Subject(model=model, images=images, labels=labels, classes=logits.shape[1], notes=notes, gradients=gradients)
 
 
 def _logits(model: Model, images: Tensor) -> Tensor:
@@ -130,8 +132,8 @@ def _logits(model: Model, images: Tensor) -> Tensor:
     return logits
 
 
-def _try_gradient(model: Model, image: Tensor, label: Tensor, batches: Batches) -> None:
-    """Refuse a model that cannot be asked for a gradient; one whose gradient is merely zero is none of those."""
+def _gives_gradients(model: Model, image: Tensor, label: Tensor, batches: Batches) -> bool:
+    """Whether it can be asked for a gradient, which may be zero; a model that fails on the way is refused."""
 
     def ask(x: Tensor, y: Tensor) -> Tensor:
         with undisturbed(model):
@@ -139,8 +141,11 @@ def _try_gradient(model: Model, image: Tensor, label: Tensor, batches: Batches) 
 
     try:
         batches(ask, image, label)
+    except NoGradientError:
+        return False
     except RuntimeError as error:
         raise ValueError(f"model: raised {type(error).__name__} when asked for a gradient: {error}") from error
+    return True
 
 
 def _are_probabilities(logits: Tensor) -> bool:

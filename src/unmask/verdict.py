@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unmask.record import Cause, Finding, Proportion, Verdict
@@ -74,7 +74,13 @@ def paired_gain(before: Sequence[bool], after: Sequence[bool], *, comparisons: i
 
 
 def decide(
-    findings: Sequence[Finding], *, clean: Proportion, classes: int, claimed: Sequence[bool] | None = None
+    findings: Sequence[Finding],
+    *,
+    clean: Proportion,
+    classes: int,
+    claimed: Sequence[bool] | None = None,
+    not_run: Mapping[str, str] | None = None,
+    left: Proportion | None = None,
 ) -> Verdict:
     """Apply the rule to all findings.
 
@@ -82,11 +88,13 @@ def decide(
     corrected interval, on the same examples: over the unrepaired attack of equal budget, and over what was claimed.
     The smaller of the two gains is reported. Any confirmed cause of kind ``"masking"`` makes the verdict ``"masked"``.
     It is ``"inconclusive"`` where a symptom is present and the interval leaves both answers open, where gradient
-    attacks are blind and no other attack settled the matter, or where the model does no better than guessing; else
-    ``"not masked"``.
+    attacks are blind and no other attack settled the matter, where probes could not be run and something is left that
+    could be masked, or where the model does no better than guessing; else ``"not masked"``.
 
     Args:
         claimed: per example, whether it is still classified correctly under the reference attack.
+        not_run: probes that could not be run, and why.
+        left: accuracy in the worst case over all attacks.
 
     Example:
         >>> decide([], clean=proportion(98, 100), classes=10).answer
@@ -119,6 +127,9 @@ def decide(
     if open_questions:
         reason = _undecided(open_questions[0], gains)
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
+    if not_run:
+        answer, reason = _without_all(not_run, left)
+        return Verdict(answer=answer, reason=reason, causes=[], weaknesses=weaknesses)
     return Verdict(answer="not masked", reason=_cleared(findings, gains), causes=[], weaknesses=weaknesses)
 
 
@@ -173,6 +184,15 @@ def _cleared(findings: Sequence[Finding], gains: dict[str, PairedGain]) -> str:
         for finding in present
     )
     return f"{reason[0].upper()}{reason[1:]}."
+
+
+def _without_all(not_run: Mapping[str, str], left: Proportion | None) -> tuple[str, str]:
+    """The answer and its reason where some probes could not be run and the others found no masking."""
+    if left is not None and left.high <= EFFECT:
+        return "not masked", f"Of all images {left} are left standing, too few for masking to matter."
+    whys = ", ".join(dict.fromkeys(not_run.values()))
+    rest = "what is left standing may be robust, or only out of reach of the attacks that could be run."
+    return "inconclusive", f"{len(not_run)} checks could not be run ({whys}): {rest}"
 
 
 def _stats() -> Any:

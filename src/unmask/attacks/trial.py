@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unmask.losses import log_odds
 from unmask.numerics import Batches, Model, derive_seed, describe, undisturbed
 
 Attack = Callable[[Model, Tensor, Tensor], Tensor]
@@ -20,8 +21,11 @@ Attack = Callable[[Model, Tensor, Tensor], Tensor]
 class Outcome(NamedTuple):
     """What came of an attack: ``images`` (N, C, H, W), ``predictions`` (N,) on them, and ``correct`` (N,) bool.
 
+    ``loss`` (N,) are the log-odds against the true class on those images, in nats, from the pass that predicted.
+
     Example:
-        >>> outcome = Outcome(torch.zeros(2, 1, 1, 2), torch.tensor([1, 0]), torch.tensor([True, False]))
+        >>> correct, loss = torch.tensor([True, False]), torch.tensor([-3.0, 0.5])
+        >>> outcome = Outcome(torch.zeros(2, 1, 1, 2), torch.tensor([1, 0]), correct, loss)
         >>> outcome.correct.double().mean().item()
         0.5
     """
@@ -29,6 +33,7 @@ class Outcome(NamedTuple):
     images: Tensor
     predictions: Tensor
     correct: Tensor
+    loss: Tensor
 
 
 @dataclass(kw_only=True)
@@ -42,6 +47,8 @@ class Trial:
         attacks: any callables ``attack(model, images, labels) -> images``.
         name: what to call it in a report; by default the attacks' class names.
         batches: how the work is cut up.
+        keep_images: whether the images are remembered too. Otherwise an outcome that is recalled has none of them,
+            (0, C, H, W), so that a dozen trials hold no dozen copies of a data set.
 
     Example:
         >>> from unmask.attacks import FGSM
@@ -55,6 +62,7 @@ class Trial:
     attacks: Sequence[Attack]
     name: str = ""
     batches: Batches = field(default_factory=Batches)
+    keep_images: bool = True
     _remembered: tuple[tuple[object, ...], Outcome] | None = field(default=None, init=False, repr=False)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
@@ -66,19 +74,22 @@ class Trial:
         ):
             return self._remembered[1]
         outcome = Outcome(*self.batches(lambda x, y: self._worst(model, x, y), images, labels))
-        self._remembered = (task, outcome)
+        # A part of a tensor holds all of it: what is not to be kept is made anew.
+        kept = outcome if self.keep_images else outcome._replace(images=outcome.images[:0].clone())
+        self._remembered = (task, kept)
         return outcome
 
     def _worst(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
         rows = torch.arange(len(images), device=images.device)
-        found, predictions = images.clone(), torch.empty_like(labels)
+        found, predictions, loss = images.clone(), torch.empty_like(labels), images.new_empty(len(images))
         for attack in self.attacks:
             found[rows] = attack(model, images[rows], labels[rows])
-            predictions[rows] = predict(model, found[rows])
+            logits = examined(model, found[rows])
+            predictions[rows], loss[rows] = logits.argmax(1), log_odds(logits, labels[rows]).to(loss)
             rows = rows[predictions[rows] == labels[rows]]
             if not len(rows):
                 break
-        return Outcome(found, predictions, predictions == labels)
+        return Outcome(found, predictions, predictions == labels, loss)
 
     def __post_init__(self) -> None:
         self.name = self.name or ", then ".join(type(attack).__name__ for attack in self.attacks)
@@ -109,8 +120,18 @@ def predict(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
         >>> predict(lambda x: x.flatten(1), torch.tensor([0.1, 0.9]).view(1, 1, 1, 2))
         tensor([1])
     """
+    return examined(model, images, seed=seed).argmax(1)
+
+
+def examined(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:
+    """The model's logits, in evaluation mode, without gradient, and with random numbers that no attack has met.
+
+    Example:
+        >>> examined(lambda x: x.flatten(1), torch.tensor([0.25, 0.75]).view(1, 1, 1, 2))
+        tensor([[0.2500, 0.7500]])
+    """
     with undisturbed(model, seed=derive_seed(seed, "examiner")), torch.no_grad():
-        return model(images).argmax(1)
+        return model(images)
 
 
 def settings_of(attack: Attack) -> dict[str, str]:

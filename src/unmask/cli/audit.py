@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,7 +21,10 @@ from unmask.cli.options import (
     sample_options,
 )
 
-REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds")
+if TYPE_CHECKING:
+    from unmask.attacks import Attack
+
+REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds", "square")
 
 
 @click.command()
@@ -33,12 +37,11 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds")
 @click.option(
     "--reference",
     type=click.Choice(REFERENCES),
-    default="fgsm",
-    show_default=True,
-    help="The attack whose claim is audited; with cross entropy unless it says log-odds.",
+    help="The attack whose claim is audited, by default fgsm, or square for a model without gradients; with cross "
+    "entropy unless it says log-odds.",
 )
 @sample_options
-@click.option("--out", type=FOLDER, help="Where to write report.html and report.json.")
+@click.option("--out", type=FOLDER, help="Where to write report.html, .json and .safetensors, the evidence.")
 @click.option("--fail-on", type=click.Choice(["masked"]), help="Exit with 1 if that is the verdict.")
 @run_options
 @click.pass_context
@@ -51,7 +54,7 @@ def audit(
     data: str,
     data_dir: Path | None,
     epsilon: float,
-    reference: str,
+    reference: str | None,
     split: str | None,
     samples: int,
     batch_size: int,
@@ -62,20 +65,14 @@ def audit(
 ) -> None:
     """Tell whether MODEL's robustness is real or gradient masking.
 
-    MODEL is PACKAGE.MODULE:FACTORY, a function that returns a classifier for images in [0, 1], or the name of a
-    built-in network such as mlp, lenet+ or resnet-18.
+    MODEL is PACKAGE.MODULE:FACTORY, a function that returns a classifier for images in [0, 1], an .onnx file, or the
+    name of a built-in network such as mlp, lenet+ or resnet-18.
     """
-    from unmask.attacks import FGSM, PGD
     from unmask.audit import audit as run
-    from unmask.losses import cross_entropy, log_odds
 
     images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
     place = find_device(device)
     classifier = load_model(model, weights, images, place, widths=widths, width=width)
-    loss = log_odds if reference.endswith("log-odds") else cross_entropy
-    attack = (
-        PGD(epsilon=epsilon, loss=loss, seed=seed) if reference.startswith("pgd") else FGSM(epsilon=epsilon, loss=loss)
-    )
     with progress_bar() as bar:
         task = bar.add_task("audit", total=1.0)
         report = run(
@@ -83,7 +80,7 @@ def audit(
             images.images,
             images.labels,
             epsilon=epsilon,
-            reference=attack,
+            reference=_reference(reference, epsilon, seed),
             device=place,
             batch_size=batch_size,
             seed=seed,
@@ -96,6 +93,24 @@ def audit(
     if out:
         report.to_json(out / "report.json")
         report.to_html(out / "report.html")
-        click.echo(f"wrote {out / 'report.html'} and {out / 'report.json'}")
+        report.save_evidence(out / "report.safetensors")
+        click.echo(f"wrote {out / 'report.html'}, report.json and, for unmask verify, report.safetensors")
     if fail_on == report.verdict:
         context.exit(1)
+
+
+def _reference(name: str | None, epsilon: float, seed: int) -> Attack | None:
+    """The attack by this name; none is the audit's own choice."""
+    from unmask.attacks import FGSM, PGD, Square
+    from unmask.losses import cross_entropy, log_odds
+
+    loss = log_odds if name and name.endswith("log-odds") else cross_entropy
+    match name:
+        case None:
+            return None
+        case "square":
+            return Square(epsilon=epsilon, seed=seed)
+        case "fgsm" | "fgsm-log-odds":
+            return FGSM(epsilon=epsilon, loss=loss)
+        case _:
+            return PGD(epsilon=epsilon, loss=loss, seed=seed)

@@ -62,33 +62,44 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-model_options = together(
-    click.argument("model", metavar="MODEL"),
+network_options = together(
     click.option("--widths", type=Listed(click.INT), help="Hidden units of the built-in mlp, e.g. 600,128."),
     click.option("--width", type=click.IntRange(1), help="Channels of a built-in convolutional network's first layer."),
+)
+
+model_options = together(click.argument("model", metavar="MODEL"), network_options)
+
+data_folder = click.option(
+    "--data-dir", type=FOLDER, help="Where the data sets lie; else $UNMASK_DATA, the cache, a download."
 )
 
 data_options = together(
     click.option(
         "--data", required=True, help="digits, mnist, fashion-mnist, cifar10, an .npz file or an image folder."
     ),
-    click.option("--data-dir", type=FOLDER, help="Where the data sets lie; else $UNMASK_DATA, the cache, a download."),
+    data_folder,
+)
+
+split_option = click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "train+validation", "test", "all"]),
+    help="Which images; by default the test images of a built-in set, all of your own.",
+)
+
+batch_option = click.option(
+    "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Halved when memory runs out."
 )
 
 sample_options = together(
-    click.option(
-        "--split",
-        type=click.Choice(["train", "validation", "train+validation", "test", "all"]),
-        help="Which images; by default the test images of a built-in set, all of your own.",
-    ),
+    split_option,
     click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="How many, drawn by seed."),
-    click.option(
-        "--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Halved when memory runs out."
-    ),
+    batch_option,
 )
 
+device_option = click.option("--device", default="cpu", show_default=True, help="Where to work, e.g. cuda.")
+
 run_options = together(
-    click.option("--device", default="cpu", show_default=True, help="Where to work, e.g. cuda."),
+    device_option,
     click.option("--seed", type=int, default=0, show_default=True, help="Of all random numbers."),
 )
 
@@ -124,16 +135,21 @@ def find_device(name: str) -> torch.device:
 def find_model(
     name: str, data: Dataset, *, widths: tuple[int, ...] | None, width: int | None, seed: int = 0, **initial: str
 ) -> Model:
-    """A built-in model made for the data, or what the user's ``package.module:factory`` returns.
+    """A built-in model made for the data, an ONNX file, or what the user's ``package.module:factory`` returns.
 
     Raises:
         ValueError: there is no such model, or its factory raised.
     """
+    if name.endswith(".onnx"):
+        from unmask.adapters import onnx
+
+        return onnx(name)
     if ":" not in name:
         from unmask.models import BUILT_IN, build
 
         if name not in BUILT_IN:
-            raise ValueError(f"model: expected PACKAGE.MODULE:FACTORY or one of {', '.join(BUILT_IN)}, got {name!r}")
+            names = ", ".join(BUILT_IN)
+            raise ValueError(f"model: expected PACKAGE.MODULE:FACTORY, FILE.onnx or one of {names}, got {name!r}")
         shape: tuple[int, int, int] = tuple(data.images.shape[1:])  # type: ignore[assignment]
         return build(name, inputs=shape, classes=len(data.classes), widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
     module_name, _, factory_name = name.partition(":")
@@ -173,9 +189,10 @@ def load_model(
     from unmask.weights import load_weights
 
     model = find_model(name, data, widths=widths, width=width)
-    if ":" not in name and isinstance(model, nn.Module):
+    built_in = ":" not in name and not name.endswith(".onnx")
+    if built_in and isinstance(model, nn.Module):
         model.eval()
-    if weights is None and ":" not in name:
+    if weights is None and built_in:
         raise ValueError(f"weights: expected a file for the built-in {name}, got none; pass --weights FILE")
     if isinstance(model, nn.Module):
         if weights is not None:

@@ -7,10 +7,11 @@ share its cost.
 
 from unmask.probes.battery import Battery
 from unmask.probes.noise import Noise
+from unmask.probes.queries import Queries
 from unmask.probes.saturation import Saturation
 from unmask.probes.smoothness import Smoothness
 from unmask.probes.strength import Strength
 from unmask.probes.sweep import Sweep
 from unmask.probes.vanishing import Vanishing
 
-__all__ = ["Battery", "Noise", "Saturation", "Smoothness", "Strength", "Sweep", "Vanishing"]
+__all__ = ["Battery", "Noise", "Queries", "Saturation", "Smoothness", "Strength", "Sweep", "Vanishing"]

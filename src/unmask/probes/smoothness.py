@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from unmask.attacks import Trial
+from unmask.attacks.trial import examined
 from unmask.losses import log_odds
-from unmask.numerics import Batches, Model, undisturbed
+from unmask.numerics import Batches, Model
 from unmask.record import Finding
 
 FEWEST = 20
@@ -52,11 +53,9 @@ class Smoothness:
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
         one, many = self.one(model, images, labels), self.remedy(model, images, labels)
-        clean, after_one, after_many = (
-            self.batches(lambda x, y: _loss(model, x, y), points, labels)[0].double()
-            for points in (images, one.images, many.images)
-        )
-        share = (after_one - clean) / (after_many - clean).clamp_min(torch.finfo(torch.float32).tiny)
+        (before,) = self.batches(lambda x, y: log_odds(examined(model, x), y), images, labels)
+        clean = before.double()
+        share = (one.loss.double() - clean) / (many.loss.double() - clean).clamp_min(torch.finfo(torch.float32).tiny)
         share = share.nan_to_num(1.0).clamp(0, 1)  # NaN: the model returned no number to compare
         missed = torch.where(one.correct, 1 - share, -1.0)
         standing = int(one.correct.sum())
@@ -78,8 +77,3 @@ class Smoothness:
             "it was trained with FGSM, train with the logit-distance objective or with PGD instead.",
             evidence={"missed": missed.tolist()},
         )
-
-
-def _loss(model: Model, images: Tensor, labels: Tensor) -> Tensor:
-    with undisturbed(model), torch.no_grad():
-        return log_odds(model(images), labels)

@@ -6,7 +6,7 @@ Reads records only, so it works where torch is not installed; matplotlib is load
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unmask.record import AuditRecord, write_atomically
@@ -18,6 +18,10 @@ __all__ = ["SUMMARY_COLUMNS", "Report", "answer", "summary_rows"]
 @dataclass(frozen=True, kw_only=True)
 class Report(AuditRecord):
     """An audit's record that can be read by people: the same fields, with a text and a page.
+
+    Attributes:
+        evidence: the images that fooled the model, as the bytes of a safetensors file; a report that was read from
+            JSON has none.
 
     Example:
         >>> from unmask.record import Proportion, Verdict
@@ -39,6 +43,21 @@ class Report(AuditRecord):
           worst case  90.0 % (55.0 to 99.0)   over 0 attacks
         <BLANKLINE>
     """
+
+    evidence: bytes = field(default=b"", repr=False, compare=False)
+
+    def save_evidence(self, path: str | os.PathLike[str]) -> None:
+        """Write the images that fooled the model, for ``unmask verify``, whole or not at all.
+
+        ``report.safetensors`` beside ``report.json`` is found by itself. The file holds the clean images too, so that
+        it is about twice the size of the images that were fooled.
+
+        Raises:
+            ValueError: the report was read from JSON, which holds no images.
+        """
+        if not self.evidence:
+            raise ValueError("evidence: expected a report that audit() returned, got one without the images it found")
+        write_atomically(Path(path), self.evidence)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write the report as one HTML page that needs nothing else, whole or not at all."""

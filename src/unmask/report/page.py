@@ -83,6 +83,7 @@ def _section(record: AuditRecord, anchor: str) -> dict[str, Any]:
         "groups": [("Causes", causes), ("Weaknesses of the reference attack", confirmed[len(causes) :])],
         "unconfirmed": words.unconfirmed(record),
         "symptoms": words.symptoms(record),
+        "not_run": words.not_run(record),
         "silent": [finding for finding in record.findings if not finding.fired],
         "strongest_first": sorted(record.attacks, key=lambda attack: attack.accuracy.value),
         "pictures": _pictures(record, anchor, [cause for cause, _ in confirmed]),

@@ -171,6 +171,20 @@ def symptoms(record: AuditRecord) -> list[Finding]:
     return [finding for finding in record.findings if finding.fired and finding.kind == "symptom"]
 
 
+def not_run(record: AuditRecord) -> list[str]:
+    """What could not be tried on the model, one text for each reason.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> not_run(SimpleNamespace(not_run={"few steps": "no gradients", "many steps": "no gradients"}))
+        ['no gradients: few steps, many steps']
+    """
+    reasons = dict.fromkeys(record.not_run.values())
+    return [
+        f"{reason}: {', '.join(name for name, why in record.not_run.items() if why == reason)}" for reason in reasons
+    ]
+
+
 def as_text(record: AuditRecord) -> str:
     """The audit as plain text, 80 columns wide, for a terminal: no markup, no control characters.
 
@@ -192,6 +206,7 @@ def as_text(record: AuditRecord) -> str:
         _explained("Weaknesses of the reference attack", pair(decision.weaknesses, record.findings)),
         _bullets("Symptoms whose remedy was not shown to help", [one.symptom for one in unconfirmed(record)]),
         _bullets("Further symptoms", [one.symptom for one in symptoms(record)]),
+        _bullets("Not run", not_run(record)),
         _bullets("Notes", record.notes),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"

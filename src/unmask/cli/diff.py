@@ -1,0 +1,28 @@
+"""``unmask diff``: two audits of the same images, before and after a change of the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from unmask.cli.options import FILE
+
+
+@click.command()
+@click.argument("before", type=FILE)
+@click.argument("after", type=FILE)
+def diff(before: Path, after: Path) -> None:
+    """Say what a change of the model won or lost: BEFORE and AFTER are two audits' report.json.
+
+    Both must be of the same images and epsilon: accuracies are compared example by example.
+    """
+    from unmask.compare import cautions, compare
+    from unmask.record import AuditRecord
+    from unmask.report import answer
+
+    old, new = AuditRecord.from_json(before), AuditRecord.from_json(after)
+    changes = compare(old, new)
+    click.echo(f"before, {old.subject}: {answer(old)}\nafter, {new.subject}: {answer(new)}\n")
+    for line in (*changes, *cautions(old, new)):
+        click.echo(line)

@@ -1,0 +1,153 @@
+"""``unmask verify``: replay the images that an audit says fooled the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unmask.cli.options import (
+    FILE,
+    batch_option,
+    data_folder,
+    device_option,
+    find_device,
+    load_data,
+    load_model,
+    network_options,
+    split_option,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from unmask.data import Dataset
+    from unmask.evidence import Evidence
+    from unmask.numerics import Model
+    from unmask.record import AuditRecord
+    from unmask.replay import Replay
+
+TESTS = {"inside": "within epsilon of the clean image", "valid": "in [0, 1]", "fooled": "misclassified"}
+"""What is asked of each image, in this order."""
+
+
+@click.command()
+@click.argument("report", type=FILE)
+@click.option("--model", required=True, help="PACKAGE.MODULE:FACTORY or a built-in network, as for audit.")
+@network_options
+@click.option("--weights", type=FILE, help="Safetensors, or .pt holding nothing but tensors.")
+@click.option("--evidence", type=FILE, help="By default REPORT's own name, but ending in .safetensors.")
+@click.option("--data", help="Take the clean images and labels from these data, not from the evidence.")
+@data_folder
+@split_option
+@batch_option
+@device_option
+@click.pass_context
+def verify(
+    context: click.Context,
+    report: Path,
+    model: str,
+    widths: tuple[int, ...] | None,
+    width: int | None,
+    weights: Path | None,
+    evidence: Path | None,
+    data: str | None,
+    data_dir: Path | None,
+    split: str | None,
+    batch_size: int,
+    device: str,
+) -> None:
+    """Replay on a model the images that, says REPORT (an audit's report.json), fooled it.
+
+    Each must lie within epsilon of the clean image and in [0, 1], and must be misclassified. This confirms the
+    report's worst case as an upper bound of the robust accuracy, and nothing else in it. The exit code is 0 if the
+    claim holds and 1 if it does not.
+    """
+    from unmask.evidence import read
+    from unmask.record import AuditRecord
+
+    record = AuditRecord.from_json(report)
+    found = read(evidence or report.with_suffix(".safetensors"), record)
+    if not len(found.index):
+        click.echo(f"None of {record.samples} images is said to have fooled the model: there is nothing to replay.")
+        return
+    originals = _originals(found, record, data, data_dir, split)
+    place = find_device(device)
+    classifier = load_model(model, weights, originals, place, widths=widths, width=width)
+    outcome = _replay(classifier, originals, found, record, batch_size, place)
+    total = len(originals)
+    click.echo(f"{total} of {record.samples} images are said to fool the model at epsilon {record.epsilon:.6g}.")
+    click.echo(f"The clean images are those of {originals.name}.")
+    for name, test in TESTS.items():
+        click.echo(f"  {test:<35}{int(getattr(outcome, name).sum())} of {total}")
+    if offence := _first_offence(outcome, found, originals, record):
+        click.echo(f"The claim does not hold: {offence}.")
+        again = _replay(classifier, originals, found, record, batch_size, place)
+        if bool((outcome.fooled != again.fooled).any()):
+            click.echo(f"The model is random: at a second look {int(again.fooled.sum())} are misclassified.")
+        context.exit(1)
+    click.echo(f"The claim holds: the robust accuracy is at most {record.robust}.")
+
+
+def _originals(
+    found: Evidence, record: AuditRecord, name: str | None, data_dir: Path | None, split: str | None
+) -> Dataset:
+    """The clean images and labels: the user's own, if they are those that were audited, or the evidence's."""
+    from unmask.data import Dataset
+    from unmask.evidence import digest
+
+    if not name:
+        classes = tuple(map(str, range(record.classes)))
+        source = "the evidence itself; give --data to take your own"
+        return Dataset(name=source, images=found.clean.float(), labels=found.labels, classes=classes)
+    data = load_data(name, data_dir, split=split, samples=record.samples, seed=record.seed)
+    if digest(data.images, data.labels) != record.images_digest:
+        raise ValueError(
+            f"data: expected the {record.samples} images that were audited ({record.data}), got others from "
+            f"{data.name}; is it the same --split?"
+        )
+    return data.take(found.index.numpy())
+
+
+def _replay(
+    model: Model, originals: Dataset, found: Evidence, record: AuditRecord, batch_size: int, place: torch.device
+) -> Replay:
+    """Look at the model as an audit does, then at what it says to the images."""
+    from torch import nn
+
+    from unmask.numerics import Batches
+    from unmask.replay import replay
+    from unmask.subject import examine
+
+    batches = Batches(size=batch_size, device=place)
+    subject = examine(model, originals.images, originals.labels, batches=batches, classes=record.classes)
+    kind = subject.images.dtype
+    if isinstance(model, nn.Module):
+        model.eval()
+    return replay(
+        lambda images: model(images.to(place, kind)),
+        originals.images,
+        found.adversarial,
+        originals.labels,
+        epsilon=record.epsilon,
+        batch_size=batches.size,
+    )
+
+
+def _first_offence(outcome: Replay, found: Evidence, originals: Dataset, record: AuditRecord) -> str | None:
+    """What is wrong with the first image that is not what the report says."""
+    wrong = ~(outcome.inside & outcome.valid & outcome.fooled)
+    if not wrong.any():
+        return None
+    row = int(wrong.double().argmax())
+    attack = int(found.attack[row])
+    name = f"image {int(found.index[row])}, found by {record.attacks[attack].name if attack >= 0 else 'no attack'},"
+    if not outcome.inside[row]:
+        return f"{name} has a pixel that moved by {outcome.moved[row]:.6g}, more than epsilon {record.epsilon:.6g}"
+    if not outcome.valid[row]:
+        return f"{name} has pixels outside [0, 1]"
+    label = int(originals.labels[row])
+    first, second = outcome.logits[row].topk(2).values.tolist()
+    lead = f"a logit {first - second:.3g} above the next"
+    return f"{name} is classified correctly, as {originals.classes[label]}, with {lead}"
