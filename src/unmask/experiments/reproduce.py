@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
+from unmask.experiments import PAPERS
 from unmask.experiments.artefact import Artefact, Outcome, Runs, quantity
 from unmask.experiments.artefact import curve as to_series
 from unmask.experiments.drawing import draw
@@ -174,10 +175,6 @@ class Reproduction:
 def _differing(config: Any, profile: Any) -> dict[str, Any]:
     """A configuration by what differs from its profile, with its seed."""
     return {key: value for key, value in asdict(config).items() if key == "seed" or value != asdict(profile)[key]}
-
-
-PAPERS = ("yanagita2018", "yue2017")
-"""The papers that can be reproduced, by the names of their modules."""
 
 
 def find_paper(name: str) -> Paper:

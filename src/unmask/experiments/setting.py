@@ -1,4 +1,4 @@
-"""What the runs of both MNIST papers are made of: a setting, its images, its training, and what is measured of it."""
+"""What the runs of the two papers on perceptrons are made of: a setting, its images, its training, and what is measured of it."""
 
 from __future__ import annotations
 
