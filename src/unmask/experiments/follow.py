@@ -100,8 +100,9 @@ def kept_weights(run: Callable[..., Any], config: Any, work: Path, names: Iterab
     with claimed(work.parent, config, wait=True):
         if all((folder / name).is_file() for name in names):
             return folder
-    run(config, work=work / "trained")
-    return work / "trained"
+    folder = work / "trained" / identify(config)
+    run(config, work=folder)
+    return folder
 
 
 def _journal(work: Path) -> Path:

@@ -96,8 +96,9 @@ class Reproduction:
         return [known[name]]
 
     def needed(self, name: str | None = None) -> list[Any]:
-        """The runs, in the grid's order, that one artefact or all of them are computed from."""
-        wanted = {identify(config) for one in self.artefacts(name) for config in one.needs(self.config)}
+        """The runs, in the grid's order, that one artefact is computed from, or all but those done on request."""
+        asked = [one for one in self.artefacts(name) if name or not one.on_request]
+        wanted = {identify(config) for one in asked for config in one.needs(self.config)}
         return [
             config
             for config in self.paper.grid(self.config, seeds=self.seeds)
@@ -147,6 +148,7 @@ class Reproduction:
         outcome: Outcome = artefact.compute(Runs(found, self.config, self.seeds))
         records = list(found.values())
         here = environment(0)
+        table = {"rows": list(artefact.rows), "columns": list(artefact.columns), "notes": dict(outcome.notes)}
         return {
             "format": FORMAT,
             "artefact": artefact.name,
@@ -169,7 +171,7 @@ class Reproduction:
             "images": {name: [list(row) for row in rows] for name, rows in outcome.images.items()},
             "claims": list(outcome.claims),
             "story": artefact.story,
-        }
+        } | ({"table": table} if artefact.rows else {})
 
 
 def _differing(config: Any, profile: Any) -> dict[str, Any]:

@@ -29,7 +29,10 @@ def summary(results: Path, papers: Sequence[Titled]) -> str:
             for artefact in paper.ARTEFACTS
             if (path := results / paper.NAME / f"{artefact.name}.json").is_file()
         ]
-        lines += _table(records) + _claims(records)
+        lines += _table([record for record in records if "table" not in record])
+        for record in records:
+            lines += _grid(record)
+        lines += _claims(records)
         for record in records:
             lines += _story(record)
     return "\n".join(lines) + "\n"
@@ -48,6 +51,26 @@ def _table(records: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"| {'-' if published is None else published} | {_words(one)} | {number} |"
             )
     return [*rows, ""]
+
+
+def _grid(record: Mapping[str, Any]) -> list[str]:
+    """A table of its own: in each cell what was measured and, after a stroke, what was published."""
+    if "table" not in record:
+        return []
+    rows, columns = record["table"]["rows"], record["table"]["columns"]
+    lines = [f"### {record['paper']}/{record['artefact']}{_short(record)}: {record['shows']}", ""]
+    lines += ["In each cell: measured (95 % over seeds), then what was published.", ""]
+    lines += ["| | n | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for row in rows:
+        note = record["table"]["notes"].get(row)
+        cells = [record["measured"].get(f"{row} {column}") for column in columns]
+        count = max((one.get("runs", len(one["values"])) for one in cells if one), default=0)
+        published = [record["published"].get(f"{row} {column}") for column in columns]
+        words = [
+            _words(one) + ("" if known is None else f" / {known}") for one, known in zip(cells, published, strict=True)
+        ]
+        lines.append(f"| {row}{f' ({note})' if note else ''} | {count} | " + " | ".join(words) + " |")
+    return [*lines, ""]
 
 
 def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
