@@ -194,6 +194,11 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(kept, tmp_path):
     assert (tmp_path / SELECTED).read_bytes() == (kept[1] / SELECTED).read_bytes()
 
 
+def test_looking_at_it_on_the_way_changes_nothing(kept, tmp_path):
+    run(replace(methods(SMOKE)["proposed"], moments=(), select=False, watch_every=1000), work=tmp_path)
+    assert (tmp_path / LAST).read_bytes() == (kept[1] / LAST).read_bytes()
+
+
 def killer(rows):
     """Ends the process, as it were, after so many rows."""
     seen = []

@@ -83,7 +83,7 @@ def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _story(record: Mapping[str, Any]) -> list[str]:
-    """The figure and what it means, with the measured quantities put in."""
+    """What it means, with the measured quantities put in, and the figure if there is one."""
     if not record.get("story"):
         return []
 
@@ -93,7 +93,8 @@ def _story(record: Mapping[str, Any]) -> list[str]:
     name = f"{record['paper']}/{record['artefact']}"
     text = re.sub(r"\{([^{}]+)\}", fill, record["story"])
     notes = f" ({len(record['missing'])} runs missing)" if record["missing"] else ""
-    return [f"### {record['shows']}{notes}", "", f"![{record['shows']}]({name}.svg)", "", text, ""]
+    figure = [f"![{record['shows']}]({name}.svg)", ""] if record["panels"] or record["images"] else []
+    return [f"### {record['shows']}{notes}", "", *figure, text, ""]
 
 
 def _short(record: Mapping[str, Any]) -> str:

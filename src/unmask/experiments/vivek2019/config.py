@@ -24,8 +24,8 @@ CHOICES = {
     "attack": "per-example cross entropy, true labels, no gradient through the attack, evaluation mode while attacking",
     "I-FGSM and PGD": "the last iterate; PGD from a uniform start in steps of 0.01. The longer PGD goes on from the "
     "shorter's end: the same random start. No image is dropped before its last iterate",
-    "evaluation": "in float32 on all test images, whatever precision trained; the worst case is over these attacks, FGSM "
-    "with log-odds and, on the images that stand till then, PGD with log-odds whose best point is kept",
+    "evaluation": "in float32 on all test images, whatever precision trained; the worst case is over these attacks, "
+    "FGSM with log-odds and, on the images that stand till then, PGD with log-odds whose best point is kept",
     "checkpoint": "the last one; the proposed row is also given at the pass with the best accuracy under 3-step I-FGSM "
     "on 2,000 validation images ('proposed_selected'), which is how the lab's later code chooses",
     "EAT": "half clean images; one model a batch, drawn among the sources and the one in training; sources trained "
@@ -209,7 +209,7 @@ FULL = replace(NARROW, copy="", network="resnet-34", narrowing=1, train_images=0
 CIFAR = {
     PAPER: NARROW,
     QUICK: replace(
-        NARROW, narrowing=16, epochs=2, source_epochs=2, train_images=1_000, test_images=500, sample_images=200,
+        NARROW, narrowing=16, epochs=2, source_epochs=2, train_images=1_000, test_images=200, sample_images=100,
         curve_images=100, epsilons=NARROW.epsilons[::2], looks=(10, 20, 30), watch_images=50, rounds=3,
     ),
     SMOKE: replace(

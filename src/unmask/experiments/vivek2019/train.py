@@ -71,8 +71,13 @@ def kept_network(config: Config, data: Dataset, work: Path, name: str = LAST) ->
     folder = kept_weights(train, config, work, [name])
     model = network(config, data, seed=0)
     load_weights(model, folder / name)
+    return placed(config, model).eval()
+
+
+def placed(config: Config, model: nn.Module) -> nn.Module:
+    """The network on its device, its filters laid out as in training."""
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    return model.to(device(), memory_format=layout).eval()  # type: ignore[call-overload,no-any-return]
+    return model.to(device(), memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
 
 def train(config: Config, *, work: Path, progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def train(config: Config, *, work: Path, progress: Callable[[float], None] = lam
         tried = Attempt(config=config, images=images, sources=sources, number=attempt, work=work)
         rows, diverged, watch = tried(progress)
         stuck = [update for update, row in rows.items() if row.get("stuck") and update >= STUCK_EVERY]
-        if attempt == RESTARTS or not tried.is_hopeless(rows):
+        if tried.is_last or not tried.is_hopeless(rows):
             break
         abandoned.append({"seed": tried.seed, "stuck at": stuck})
     save_weights(tried.model, work / LAST)
@@ -126,7 +131,7 @@ class Attempt:
         self.seed = self.config.seed if self.config.kind == "training" and not self.number else own
         self.per_epoch = updates_per_epoch(self.config, len(self.images.train))
         self.place = self.work / "checkpoint" / f"attempt-{self.number}"
-        self.model = network(self.config, self.images.train, self.seed).to(device())
+        self.model = placed(self.config, network(self.config, self.images.train, self.seed))
         self.batches = Batches(size=BATCH, device=device())
 
     def __call__(self, progress: Callable[[float], None]) -> tuple[dict[int, Row], Row | None, Watch | None]:
@@ -142,7 +147,7 @@ class Attempt:
             progress=lambda share: progress(TRAINING * share),
             watch=watch,
             also_at=self.config.moments,
-            stop=lambda update, row: self.number < RESTARTS and self.is_hopeless({update: row}),
+            stop=lambda update, row: not self.is_last and self.is_hopeless({update: row}),
         )
         return rows, diverged, watch
 
@@ -194,6 +199,11 @@ class Attempt:
             found["curves"] = curves(self.config, self.model, self.images.validation, self.batches)
         cleaned: Row = finite(found)
         return cleaned
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this is the last try, which goes on however it fares."""
+        return self.number == RESTARTS
 
     def is_hopeless(self, rows: dict[int, Row]) -> bool:
         """Whether the run was stuck when its first pass was over, or the first at whose end that is asked."""
