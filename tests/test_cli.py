@@ -547,8 +547,11 @@ def test_help_is_there_at_once():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["reproduce"], "expected a paper: yanagita2018 or yue2017"),
-        (["reproduce", "goodfellow2015"], "paper: expected one of yanagita2018, yue2017, got 'goodfellow2015'"),
+        (["reproduce"], "expected a paper: one of yanagita2018, yue2017, vivek2019; or --list"),
+        (
+            ["reproduce", "goodfellow2015"],
+            "paper: expected one of yanagita2018, yue2017, vivek2019, got 'goodfellow2015'",
+        ),
         (["reproduce", "yue2017", "--artefact", "fig99"], "artefact: expected one of fig1"),
     ],
 )

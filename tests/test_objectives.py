@@ -22,6 +22,7 @@ from unmask.objectives import (
     NFGSM,
     PRESETS,
     Adversarial,
+    Augmented,
     Ensemble,
     GradAlign,
     GuidedAdversarial,
@@ -66,6 +67,7 @@ NOISY = {
     "n-fgsm": Adversarial(attack=NFGSM(epsilon=EPSILON)),
     "gradalign": GradAlign(epsilon=EPSILON),
     "gat": GuidedAdversarial(epsilon=EPSILON),
+    "augmented": Augmented(objective=Adversarial(attack=FGSM(epsilon=EPSILON)), padding=2),
     "gat-every-other": GuidedAdversarial(epsilon=EPSILON, alpha=EPSILON, guide_every=2),
 }
 every_objective = pytest.mark.parametrize("objective", (DETERMINISTIC | NOISY).values(), ids=DETERMINISTIC | NOISY)
@@ -153,6 +155,8 @@ def test_the_loss_is_its_formula_at_images_that_are_data(objective, model, batch
 
 def reach(objective):
     """How far from the given images it may train."""
+    if isinstance(objective, Augmented):
+        return 1.0
     if isinstance(objective, LogitDistance) and objective.step_from_offset == "full":
         return EPSILON + objective.alpha
     attack = getattr(objective, "attack", None)
@@ -365,6 +369,39 @@ def test_the_distance_guides_gat(batch):
         GuidedAdversarial(epsilon=0.1, weight=20.0, guide_every=every)(model, images, labels) for every in (1, 10**9)
     ]
     assert losses[0] > losses[1]
+
+
+# --- augmentation
+
+
+def test_augmented_images_are_moved_and_mirrored_and_no_two_updates_alike():
+    """Each is a window of the padded image, mirrored or not; over many updates all of them occur."""
+    image = 0.1 + 0.9 * torch.rand(1, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    padded = functional.pad(image[0], (1, 1, 1, 1))
+    windows = [padded[:, down : down + 3, across : across + 4] for down in range(3) for across in range(3)]
+    windows += [window.flip(2) for window in windows]
+    augmented = Augmented(objective=Normal(), padding=1)
+    found = [augmented.augment(image, step=step)[0] for step in range(400)]
+    counts = [sum(torch.equal(one, window) for one in found) for window in windows]
+    assert sum(counts) == 400
+    assert min(counts) > 0
+    unmoved = Augmented(objective=Normal(), padding=0, flip=False)
+    assert torch.equal(unmoved.augment(image, step=3), image)
+
+
+def test_an_image_is_augmented_alike_in_every_batch_and_layout(batch):
+    augmented, images = Augmented(objective=Normal(), padding=2), batch[0]
+    together = augmented.augment(images, step=7)
+    assert torch.equal(together[3:5], augmented.augment(images[3:5], step=7))
+    coloured = torch.rand(4, 3, 6, 6).to(memory_format=torch.channels_last)
+    moved = augmented.augment(coloured, step=7)
+    assert moved.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(moved, augmented.augment(coloured.contiguous(), step=7))
+
+
+def test_a_padding_below_0_is_refused():
+    with pytest.raises(ValueError, match="padding: expected a whole number of pixels from 0 up, got -1"):
+        Augmented(objective=Normal(), padding=-1)
 
 
 # --- N-FGSM

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unmask.optim import OPTIMIZERS, PrintedAdam, make_optimizer
+from unmask.optim import OPTIMIZERS, PrintedAdam, Steps, make_optimizer
 
 
 def steps(optimizer, parameter, gradients):
@@ -56,6 +56,23 @@ def test_the_readings_go_by_name():
     parameters = [nn.Parameter(torch.zeros(1))]
     assert make_optimizer("adam-literal", parameters, learning_rate=0.1).reading == "literal"
     assert {"adam", "adam-double-corrected", "adam-literal"} <= set(OPTIMIZERS)
+
+
+def test_a_warm_up_rises_in_a_line_to_where_the_steps_are():
+    schedule = Steps(at=(4,), factors=(0.5,), warmup=5)
+    assert [schedule(update) for update in range(7)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.5, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"at": (4, 2), "factors": (0.5, 0.1)}, r"steps: expected one factor for each rising update, got \(4, 2\)"),
+        ({"at": (), "factors": (), "warmup": -1}, "warmup: expected from 0 updates up, got -1"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Steps(**settings)
 
 
 def test_an_unknown_reading_is_refused():

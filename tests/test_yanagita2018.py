@@ -14,8 +14,9 @@ from unmask.data import Dataset, load
 from unmask.experiments import yanagita2018
 from unmask.experiments.artefact import Part, interval, judge
 from unmask.experiments.drawing import draw
+from unmask.experiments.follow import follow
 from unmask.experiments.moments import Moment
-from unmask.experiments.perceptrons import WeightPenalty, follow, perceptron
+from unmask.experiments.perceptrons import WeightPenalty, perceptron
 from unmask.experiments.reproduce import Reproduction, find_paper, listing, reproduce
 from unmask.experiments.summary import summary
 from unmask.experiments.yanagita2018 import PAPER, QUICK, SMOKE, grid, run
@@ -223,5 +224,5 @@ def test_the_listing_names_every_artefact_with_its_time():
 
 
 def test_an_unknown_paper_lists_the_known_ones():
-    with pytest.raises(ValueError, match="paper: expected one of yanagita2018, yue2017, got 'vivek2019'"):
-        find_paper("vivek2019")
+    with pytest.raises(ValueError, match="paper: expected one of yanagita2018, yue2017, vivek2019, got 'kannan2018'"):
+        find_paper("kannan2018")

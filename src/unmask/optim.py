@@ -123,26 +123,32 @@ class Constant:
 class Steps:
     """The factor falls at given updates: ``factors[i]`` from ``at[i]`` on, 1 before the first.
 
+    Over the first ``warmup`` updates it rises in a line as well.
+
     Raises:
-        ValueError: not as many factors as updates, or updates out of order.
+        ValueError: not as many factors as updates, updates out of order, or a warm-up below 0.
 
     Example:
-        >>> schedule = Steps(at=(100, 200), factors=(0.2, 0.04))
-        >>> schedule(99), schedule(100), schedule(250)
-        (1.0, 0.2, 0.04)
+        >>> schedule = Steps(at=(100, 200), factors=(0.2, 0.04), warmup=50)
+        >>> schedule(4), schedule(99), schedule(100), schedule(250)
+        (0.1, 1.0, 0.2, 0.04)
     """
 
     at: Sequence[int]
     factors: Sequence[float]
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         if len(self.at) != len(self.factors) or list(self.at) != sorted(self.at):
             raise ValueError(f"steps: expected one factor for each rising update, got {self.at} and {self.factors}")
+        if self.warmup < 0:
+            raise ValueError(f"warmup: expected from 0 updates up, got {self.warmup}")
 
     def __call__(self, update: int) -> float:
         """The factor for this update, counted from 0."""
         passed = sum(update >= start for start in self.at)
-        return self.factors[passed - 1] if passed else 1.0
+        rise = min((update + 1) / self.warmup, 1.0) if self.warmup else 1.0
+        return rise * (self.factors[passed - 1] if passed else 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

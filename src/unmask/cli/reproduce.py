@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from unmask.cli.options import FOLDER
+from unmask.experiments import PAPERS
 
-PAPERS = ("yanagita2018", "yue2017")
 PROFILES = ("smoke", "quick", "paper")
 
 
@@ -35,13 +35,13 @@ def reproduce(
 ) -> None:
     """Run what PAPER's artefacts need and write RESULTS/PAPER/ID.json and ID.svg, and RESULTS/README.md.
 
-    PAPER is yanagita2018 or yue2017. What has been run before is not run again, and what was interrupted goes on.
+    PAPER is one that --list names. What has been run before is not run again, and what was interrupted goes on.
     """
     from unmask.experiments import reproduce as library
     from unmask.sweeps import SweepError, progress_bar
 
     if paper is None and not listed:
-        raise click.UsageError(f"expected a paper: {' or '.join(PAPERS)}; or --list")
+        raise click.UsageError(f"expected a paper: one of {', '.join(PAPERS)}; or --list")
     if listed:
         for name in [paper] if paper else PAPERS:
             for one, shows, seconds in library.listing(name, profile=profile, seeds=seeds, jobs=jobs):  # type: ignore[arg-type]

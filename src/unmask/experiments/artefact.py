@@ -173,12 +173,14 @@ class Outcome:
         series: by name, x to one value per seed.
         claims: as ``judge`` returns them.
         images: grey pictures to draw instead of panels: name to rows of pixels in [0, 1].
+        notes: what a reader must know of a row of the table, by its name.
     """
 
     measured: Mapping[str, Values | Estimate] = field(default_factory=dict)
     series: Mapping[str, Mapping[float, Values]] = field(default_factory=dict)
     claims: Sequence[dict[str, str]] = ()
     images: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Runs:
@@ -212,6 +214,8 @@ class Artefact:
         needs: the configurations, with seed 0, that it is computed from.
         compute: from the runs to the outcome.
         story: what it means, for the table of results; ``{key}`` stands for the measured quantity so called.
+        rows, columns: those of a table; the quantity ``"row column"`` is in its cell.
+        on_request: its runs are done only when it is named, since they take a machine that few have.
     """
 
     name: str
@@ -221,3 +225,6 @@ class Artefact:
     compute: Callable[[Runs], Outcome]
     panels: Sequence[Panel] = ()
     story: str = ""
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    on_request: bool = False

@@ -1,30 +1,18 @@
-"""What the runs of both MNIST papers share: training that is measured on the way and goes on after a kill."""
+"""What the runs of the two papers on perceptrons share: the network, its objectives and data, and what it costs."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
 from unmask.models import build
 from unmask.numerics import Model, derive_seed
 from unmask.objectives import Objective
-from unmask.optim import make_optimizer
-from unmask.sweeps import identify
-from unmask.training import DivergedError, Trainer
-
-Measure = Callable[[int], Mapping[str, Any]]
-"""Called with the number of updates done; what it returns is kept under that number."""
+from unmask.training import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +69,6 @@ def surrogate(data: Dataset, widths: tuple[int, ...], *, updates: int, seed: int
     return model.eval()
 
 
-def kept_weights(run: Callable[..., Any], config: Any, work: Path, names: Iterable[str]) -> Path:
-    """The folder with these weights of a run: beside ``work`` if it has run, or else trained within it now."""
-    folder = work.parent / identify(config)
-    if not all((folder / name).is_file() for name in names):
-        folder = work / "trained"
-        run(config, work=folder)
-    return folder
-
-
 def with_label_noise(data: Dataset, share: float, seed: int) -> Dataset:
     """The data with this share of the labels replaced by another class, drawn evenly.
 
@@ -140,63 +119,3 @@ def speed(updates: int = 20) -> float:
     model = perceptron(data, (600, 128), 0)
     (epoch,) = Trainer(updates=updates)(model, data)
     return operations("mnist", (600, 128), images=125 * updates) / epoch.seconds
-
-
-def follow(
-    trainer: Trainer,
-    model: nn.Module,
-    data: Dataset,
-    measure: Measure,
-    *,
-    work: Path,
-    progress: Callable[[float], None],
-) -> tuple[dict[int, dict[str, Any]], dict[str, Any] | None]:
-    """Train and measure after each epoch; what was measured before a kill is kept, and training goes on from there.
-
-    Returns:
-        What was measured, by number of updates, and, if the loss stopped being finite, where.
-    """
-    folder = work / "checkpoint"
-    journal = folder / "measured.jsonl"
-    known = _read(journal)
-    per_epoch = math.ceil(len(data) / trainer.batch_size)
-    moments = {*range(per_epoch, trainer.updates, per_epoch), trainer.updates}  # a stuck epoch comes in parts
-    done = _restore(trainer, model, folder)
-    if done in moments and done not in known:  # killed between the checkpoint and the measurement
-        known[done] = _append(journal, done, {"loss": None, "seconds": None, **measure(done)})
-    try:
-        for epoch in trainer(model, data, checkpoint=folder, resume=True):
-            if epoch.update not in moments:
-                continue
-            values = {"loss": epoch.loss, "seconds": round(epoch.seconds, 3), **measure(epoch.update)}
-            known[epoch.update] = _append(journal, epoch.update, values)
-            progress(epoch.update / trainer.updates)
-    except DivergedError as error:
-        return known, {"update": error.update, "message": str(error.args[0]).split(";")[0]}
-    return known, None
-
-
-def _restore(trainer: Trainer, model: nn.Module, folder: Path) -> int:
-    model.to(torch.float64 if trainer.precision == "float64" else torch.float32)
-    optimizer = make_optimizer(trainer.optimizer, model.parameters(), learning_rate=trainer.learning_rate)
-    return Checkpoint(folder=folder, settings=trainer.settings()).restore(model, optimizer)
-
-
-def _append(journal: Path, update: int, values: dict[str, Any]) -> dict[str, Any]:
-    with journal.open("a") as file:
-        file.write(json.dumps({"update": update, **values}, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return values
-
-
-def _read(journal: Path) -> dict[int, dict[str, Any]]:
-    """The lines that are whole: a kill may have cut the last one short."""
-    known = {}
-    for line in journal.read_text().splitlines() if journal.is_file() else []:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        known[values.pop("update")] = values
-    return known

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
+from unmask.experiments import PAPERS
 from unmask.experiments.artefact import Artefact, Outcome, Runs, quantity
 from unmask.experiments.artefact import curve as to_series
 from unmask.experiments.drawing import draw
@@ -95,8 +96,9 @@ class Reproduction:
         return [known[name]]
 
     def needed(self, name: str | None = None) -> list[Any]:
-        """The runs, in the grid's order, that one artefact or all of them are computed from."""
-        wanted = {identify(config) for one in self.artefacts(name) for config in one.needs(self.config)}
+        """The runs, in the grid's order, that one artefact is computed from, or all but those done on request."""
+        asked = [one for one in self.artefacts(name) if name or not one.on_request]
+        wanted = {identify(config) for one in asked for config in one.needs(self.config)}
         return [
             config
             for config in self.paper.grid(self.config, seeds=self.seeds)
@@ -146,6 +148,7 @@ class Reproduction:
         outcome: Outcome = artefact.compute(Runs(found, self.config, self.seeds))
         records = list(found.values())
         here = environment(0)
+        table = {"rows": list(artefact.rows), "columns": list(artefact.columns), "notes": dict(outcome.notes)}
         return {
             "format": FORMAT,
             "artefact": artefact.name,
@@ -168,16 +171,12 @@ class Reproduction:
             "images": {name: [list(row) for row in rows] for name, rows in outcome.images.items()},
             "claims": list(outcome.claims),
             "story": artefact.story,
-        }
+        } | ({"table": table} if artefact.rows else {})
 
 
 def _differing(config: Any, profile: Any) -> dict[str, Any]:
     """A configuration by what differs from its profile, with its seed."""
     return {key: value for key, value in asdict(config).items() if key == "seed" or value != asdict(profile)[key]}
-
-
-PAPERS = ("yanagita2018", "yue2017")
-"""The papers that can be reproduced, by the names of their modules."""
 
 
 def find_paper(name: str) -> Paper:

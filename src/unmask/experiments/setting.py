@@ -1,4 +1,4 @@
-"""What the runs of both MNIST papers are made of: a setting, its images, its training, and what is measured of it."""
+"""What a run of the two papers on perceptrons is made of: a setting, its images, its training, what is measured."""
 
 from __future__ import annotations
 

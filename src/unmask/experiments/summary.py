@@ -29,7 +29,10 @@ def summary(results: Path, papers: Sequence[Titled]) -> str:
             for artefact in paper.ARTEFACTS
             if (path := results / paper.NAME / f"{artefact.name}.json").is_file()
         ]
-        lines += _table(records) + _claims(records)
+        lines += _table([record for record in records if "table" not in record])
+        for record in records:
+            lines += _grid(record)
+        lines += _claims(records)
         for record in records:
             lines += _story(record)
     return "\n".join(lines) + "\n"
@@ -50,6 +53,26 @@ def _table(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*rows, ""]
 
 
+def _grid(record: Mapping[str, Any]) -> list[str]:
+    """A table of its own: in each cell what was measured and, after a stroke, what was published."""
+    if "table" not in record:
+        return []
+    rows, columns = record["table"]["rows"], record["table"]["columns"]
+    lines = [f"### {record['paper']}/{record['artefact']}{_short(record)}: {record['shows']}", ""]
+    lines += ["In each cell: measured (95 % over seeds), then what was published.", ""]
+    lines += ["| | n | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for row in rows:
+        note = record["table"]["notes"].get(row)
+        cells = [record["measured"].get(f"{row} {column}") for column in columns]
+        count = max((one.get("runs", len(one["values"])) for one in cells if one), default=0)
+        published = [record["published"].get(f"{row} {column}") for column in columns]
+        words = [
+            _words(one) + ("" if known is None else f" / {known}") for one, known in zip(cells, published, strict=True)
+        ]
+        lines.append(f"| {row}{f' ({note})' if note else ''} | {count} | " + " | ".join(words) + " |")
+    return [*lines, ""]
+
+
 def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = ["| artefact | claim | verdict | evidence |", "|---|---|---|---|"]
     for record in records:
@@ -60,7 +83,7 @@ def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _story(record: Mapping[str, Any]) -> list[str]:
-    """The figure and what it means, with the measured quantities put in."""
+    """What it means, with the measured quantities put in, and the figure if there is one."""
     if not record.get("story"):
         return []
 
@@ -70,7 +93,8 @@ def _story(record: Mapping[str, Any]) -> list[str]:
     name = f"{record['paper']}/{record['artefact']}"
     text = re.sub(r"\{([^{}]+)\}", fill, record["story"])
     notes = f" ({len(record['missing'])} runs missing)" if record["missing"] else ""
-    return [f"### {record['shows']}{notes}", "", f"![{record['shows']}]({name}.svg)", "", text, ""]
+    figure = [f"![{record['shows']}]({name}.svg)", ""] if record["panels"] or record["images"] else []
+    return [f"### {record['shows']}{notes}", "", *figure, text, ""]
 
 
 def _short(record: Mapping[str, Any]) -> str:

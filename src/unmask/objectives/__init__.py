@@ -9,6 +9,7 @@
 | distance.py    | `LogitDistance` of FGSM and R-FGSM images; `StepDistance`, its cheaper relative           |
 | guided.py      | `GuidedAdversarial`: clean images, and a distance that guides the attack as well          |
 | alignment.py   | `GradAlign`: gradients within the ball must point the same way                            |
+| augmented.py   | `Augmented`: any of them on images that are cropped and flipped at random first           |
 
 ``step`` is the number of the update: it makes each update's noise fresh, and a resumed run's noise the same. Gradients
 never flow through an attack: its images are data. Attacks see the model in evaluation mode; the loss sees it as it is.
@@ -23,6 +24,7 @@ from collections.abc import Callable, Mapping
 from unmask.attacks import FGSM, PGD, RFGSM, RSFGSM
 from unmask.objectives.adversarial import Adversarial, Mixture, Normal
 from unmask.objectives.alignment import GradAlign
+from unmask.objectives.augmented import Augmented
 from unmask.objectives.distance import LogitDistance, StepDistance
 from unmask.objectives.ensemble import Ensemble
 from unmask.objectives.guided import GuidedAdversarial
@@ -33,6 +35,7 @@ __all__ = [
     "NFGSM",
     "PRESETS",
     "Adversarial",
+    "Augmented",
     "Ensemble",
     "GradAlign",
     "GuidedAdversarial",

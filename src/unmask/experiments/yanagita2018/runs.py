@@ -12,7 +12,8 @@ import numpy as np
 
 from unmask.data import Dataset
 from unmask.experiments.examine import examine
-from unmask.experiments.perceptrons import follow, kept_weights, operations, perceptron
+from unmask.experiments.follow import follow, kept_weights
+from unmask.experiments.perceptrons import operations, perceptron
 from unmask.experiments.setting import Setting, images, moment, trainer
 from unmask.weights import save_weights
 
@@ -147,7 +148,7 @@ def run(
     """
     if work is None:
         with tempfile.TemporaryDirectory() as folder:
-            return run(config, work=Path(folder), progress=progress)
+            return run(config, work=Path(folder) / "run", progress=progress)
     train, test = images(config)
     if config.examine:
         return _examined(config, test, work)

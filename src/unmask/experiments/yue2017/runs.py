@@ -18,8 +18,9 @@ from unmask.attacks import FGSM
 from unmask.attacks.trial import predict
 from unmask.data import Dataset, load
 from unmask.experiments.examine import examine
+from unmask.experiments.follow import follow, kept_weights
 from unmask.experiments.moments import finite, summarise
-from unmask.experiments.perceptrons import SIZES, follow, kept_weights, operations, perceptron
+from unmask.experiments.perceptrons import SIZES, operations, perceptron
 from unmask.experiments.setting import Setting, images, moment, trainer
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches

@@ -1,0 +1,197 @@
+"""The tables and figures of Vivek et al. 2019, and what goes beyond them; what is published of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from unmask.experiments.artefact import Artefact, Panel
+from unmask.experiments.vivek2019 import beyond, figures, grid, published, tables, times
+from unmask.experiments.vivek2019.config import CIFAR, SMOKE
+from unmask.experiments.vivek2019.published import COLUMNS, LAYERS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7
+
+Needs = Callable[[Any], list[Any]]
+
+NARROW = "CIFAR-10 (JPEG copy), narrow ResNet-18, a short schedule"
+"""What tables on CIFAR-10 rest on in the full profile."""
+
+BOTH = {"MNIST": "MNIST", "CIFAR-10": "CIFAR-10 (JPEG copy), narrow ResNet-18"}
+
+EPSILON, LOSS, UPDATES = "epsilon", "mean cross entropy, nats", "updates"
+
+
+def _trained(rows: Callable[[Any], grid.Rows], *names: str) -> Needs:
+    """The rows so named, or all, and their static sources."""
+
+    def needs(profile: Any) -> list[Any]:
+        found = [row for name, row in rows(profile).items() if name in names or not names]
+        return [*grid.sources_of(found), *found]
+
+    return needs
+
+
+def _narrow(profile: Any) -> grid.Rows:
+    return grid.cifar_rows(CIFAR[profile])
+
+
+def _black_box(rows: Callable[[Any], grid.Rows]) -> Needs:
+    """The transfers, and all that they attack and are attacked from."""
+
+    def needs(profile: Any) -> list[Any]:
+        found = grid.transfers(rows(profile))
+        return [*grid.sources_of(found.values()), *(rows(profile)[name] for name in found), *found.values()]
+
+    return needs
+
+
+def _precision(profile: Any) -> list[Any]:
+    found = grid.precisions(profile)
+    return [*(grid.methods(profile)[name] for name in found), *found.values()]
+
+
+def _panel(title: str, xlabel: str, ylabel: str, series: str = "", logy: bool = False) -> Panel:
+    return Panel(title=title, xlabel=xlabel, ylabel=ylabel, series=series, yscale="log" if logy else "linear")
+
+
+def _training_panels(label: str, early: str, late: str) -> list[Panel]:
+    return [
+        _panel(f"{label}, after {early} updates", EPSILON, LOSS, series=f"{label}, early:"),
+        _panel(f"{label}, after {late} updates", EPSILON, LOSS, series=f"{label}, late:"),
+    ]
+
+
+WHITE_BOX = ("worst", "passes", "seconds")
+"""Columns of the white-box tables beside the paper's."""
+
+TABLE3 = """\
+Rows: `fgsm` and `rfgsm` train on half clean and half adversarial images, `_only` on adversarial images alone; R-FGSM's
+alpha is half of epsilon there, and 0.01 in rows that end in `_near`. `eat_a` to `eat_d` train networks A to D,
+`rfgsm_fgsm` trains on the proposed training's two batches without its term, `lambda0` has its term with weight 0, and
+`proposed_selected` is `proposed` at the pass that did best under 3-step I-FGSM on validation images. `worst` is the
+worst case over all attacks; `n` counts seeds. Under FGSM and under PGD-100, networks trained on FGSM images stand at
+{fgsm fgsm} and {fgsm pgd100} % (half clean) and at {fgsm_only fgsm} and {fgsm_only pgd100} % (adversarial only), with
+the term at {proposed fgsm} and {proposed pgd100} %, and trained with PGD at {pgd fgsm} and {pgd pgd100} %."""
+
+FIG1 = """\
+Under FGSM training on half clean images the mean distance between the logits of FGSM and R-FGSM images grows
+{growth of the distance, half clean}-fold from the first updates to the last, and on adversarial images alone
+{growth of the distance, adversarial only}-fold; PGD's loss on validation images then exceeds FGSM's by
+{loss gap, late, half clean} and {loss gap, late, adversarial only} nats. Under the proposed training the distance grows
+{growth of the distance, proposed}-fold, and the gap on test images at the end is {loss gap, end, proposed} nats."""
+
+TIMED = tuple(grid.timed(SMOKE))
+TIMES = tuple(
+    f"{name} {column}" for name in times.NAMES for column in ("seconds", "ratio", "by passes", "share of peak")
+)
+
+ARTEFACTS = (
+    Artefact(
+        name="table1", shows="layers of the networks",
+        published={f"{name} layer {row}": one for name, layers in LAYERS.items() for row, one in enumerate(layers, 1)},
+        needs=lambda profile: [], compute=tables.table1,
+    ),
+    Artefact(
+        name="table2", shows="static sources of ensemble adversarial training, trained normally", published={},
+        needs=lambda profile: list(tables.sources(profile).values()), compute=tables.table2,
+        rows=("lenet-a", grid.B, "lenet-c", "lenet-d", "resnet-34", "resnet-18", "vgg-16"),
+        columns=("clean", "fgsm", "passes"),
+    ),
+    Artefact(
+        name="table3", shows="MNIST, white box, epsilon 0.3: accuracy by training method",
+        published=published.cells(TABLE_3, list(COLUMNS["mnist"])),
+        needs=_trained(grid.table3), compute=tables.table3,
+        rows=(
+            "normal", "fgsm", "fgsm_only", "rfgsm", "rfgsm_only", "rfgsm_only_near", "eat_a", "eat_b", "eat_c", "eat_d",
+            "rfgsm_fgsm", "rfgsm_fgsm_near", "lambda0", "pgd", "proposed", "proposed_selected",
+        ),
+        columns=(*COLUMNS["mnist"], *WHITE_BOX), story=TABLE3,
+    ),
+    Artefact(
+        name="table4", shows=f"{NARROW}, white box, epsilon 8/255; published: ResNet-34 on the originals",
+        published=published.cells(TABLE_4, list(COLUMNS["cifar10"])),
+        needs=_trained(_narrow), compute=tables.table4,
+        rows=tuple(_narrow(SMOKE)), columns=(*COLUMNS["cifar10"], *WHITE_BOX),
+    ),
+    Artefact(
+        name="table5", shows="MNIST, black box: FGSM, epsilon 0.3, made on normally trained networks",
+        published=TABLE_5, needs=_black_box(grid.table3), compute=tables.table5,
+        rows=(*grid.BLACK_BOX["mnist"], "itself"), columns=tuple(grid.transfers(grid.table3(SMOKE))),
+    ),
+    Artefact(
+        name="table6", shows=f"{NARROW}, black box: FGSM, epsilon 8/255, made on normally trained networks",
+        published=TABLE_6, needs=_black_box(_narrow), compute=tables.table6,
+        rows=(*grid.BLACK_BOX["cifar10"], "itself"), columns=tuple(grid.transfers(grid.table3(SMOKE))),
+    ),
+    Artefact(
+        name="table7", shows="seconds per pass, and their ratio to normal training's, n rounds; CIFAR-10: the narrow "
+        "ResNet-18, without augmentation; published: on a Titan Xp",
+        published={
+            f"{row} {name} {column}": float(f"{value / (rows['normal'] if column == 'ratio' else 1):.3g}")
+            for name, rows in TABLE_7.items() for row, value in rows.items() for column in ("seconds", "ratio")
+        },
+        needs=grid.timings, compute=times.table7, rows=(*TIMED, *times.BARE), columns=TIMES,
+    ),
+    Artefact(
+        name="fig1", shows="FGSM training on MNIST: distance of logits by update, and loss against epsilon",
+        published={"last distance, half clean": "300 to 450", "loss gap, late, half clean": "large"},
+        needs=_trained(grid.methods, "fgsm", "fgsm_only", "proposed"), compute=figures.fig1, story=FIG1,
+        panels=[
+            _panel("FGSM and R-FGSM logits", UPDATES, "mean distance", series="distance:", logy=True),
+            *_training_panels("half clean", "1,000", "5,000"),
+            *_training_panels("adversarial only", "1,000", "5,000"),
+        ],
+    ),
+    Artefact(
+        name="fig2", shows="PGD training on MNIST: distance of logits by update, and loss against epsilon",
+        published={"largest distance, PGD": 1.2, "loss gap, late, PGD": "small"},
+        needs=_trained(grid.methods, "pgd"), compute=figures.fig2,
+        panels=[
+            _panel("FGSM and R-FGSM logits", UPDATES, "mean distance", series="distance:"),
+            *_training_panels("PGD", "1,000", "15,000"),
+        ],
+    ),
+    Artefact(
+        name="fig3", shows=f"accuracy of the proposed training against PGD's epsilon; MNIST, and {NARROW}",
+        published={"accuracy at the largest, MNIST": "degrades", "accuracy at the largest, CIFAR-10": "degrades"},
+        needs=lambda profile: [row for row, _ in figures.proposed_rows(profile)], compute=figures.fig3,
+        panels=[_panel(title, EPSILON, "accuracy, %", series=f"{name}:") for name, title in BOTH.items()],
+    ),
+    Artefact(
+        name="fig4", shows=f"test loss of the proposed training against epsilon; MNIST, and {NARROW}",
+        published={"loss gap, MNIST": None, "loss gap, CIFAR-10": None},
+        needs=lambda profile: [row for row, _ in figures.proposed_rows(profile)], compute=figures.fig4,
+        panels=[_panel(title, EPSILON, LOSS, series=f"{name}:") for name, title in BOTH.items()],
+    ),
+    Artefact(
+        name="noise", shows="mean cosine of the loss's gradients at an image and beside it, section 4.2: a step of "
+        "random signs away (noise), or anywhere in the ball", published={},
+        needs=_trained(grid.methods, *figures.TURNED), compute=figures.noise,
+        rows=figures.TURNED, columns=("noise", "ball"),
+    ),
+    Artefact(
+        name="ablation", shows="beyond: the term's weight and alpha, the step from the offset, the batch; MNIST",
+        published={f"{beyond.CENTRE} {name}": TABLE_3["proposed"][place] for name, place in beyond.PLACES.items()}
+        | {f"weight 0 {name}": TABLE_3["lambda0"][place] for name, place in beyond.PLACES.items()},
+        needs=_trained(grid.ablation), compute=beyond.ablation,
+        rows=tuple(grid.ablation(SMOKE)), columns=(*beyond.COLUMNS, *WHITE_BOX),
+    ),
+    Artefact(
+        name="single-step", shows="beyond: single-step methods on the same network, schedule and evaluation; MNIST",
+        published={}, needs=_trained(grid.single_step), compute=beyond.single_step,
+        rows=tuple(grid.single_step(SMOKE)), columns=(*beyond.COLUMNS, "worst", "seconds per pass", "by passes"),
+    ),
+    Artefact(
+        name="precision", shows="beyond: images standing under attacks made in float32 and in bfloat16, MNIST",
+        published={}, needs=_precision, compute=beyond.precision,
+        rows=tuple(grid.precisions(SMOKE)),
+        columns=tuple(f"{attack}, {kind}" for attack in beyond.ATTACKS
+                      for kind in ("float32", "bfloat16", "bfloat16 minus float32")),
+    ),
+    Artefact(
+        name="table4-full", shows="CIFAR-10, white box, epsilon 8/255, ResNet-34 as published: takes a GPU",
+        on_request=True,
+        published=published.cells(TABLE_4, list(COLUMNS["cifar10"])),
+        needs=_trained(lambda profile: grid.cifar_rows(grid.full(profile))), compute=tables.table4_in_full,
+        rows=tuple(_narrow(SMOKE)), columns=(*COLUMNS["cifar10"], *WHITE_BOX),
+    ),
+)  # fmt: skip

@@ -1,0 +1,91 @@
+"""Beyond Vivek et al. 2019: what its number needs, later single-step methods, and attacks made in bfloat16."""
+
+from __future__ import annotations
+
+import math
+
+from unmask.experiments.artefact import Estimate, Outcome, Runs, judge
+from unmask.experiments.vivek2019 import grid
+from unmask.experiments.vivek2019.cells import Cells, above, below, difference, notes, results_of, values, white_box
+from unmask.experiments.vivek2019.methods import passes
+
+COLUMNS = {"clean": "clean", "fgsm": "fgsm", "pgd100": "longer pgd"}
+PLACES = {"clean": 0, "fgsm": 1, "pgd100": 4}
+"""Columns, as evaluations call them, and where they stand in table 3."""
+
+CENTRE = "weight 5, alpha 0.01"
+
+
+def ablation(runs: Runs) -> Outcome:
+    """The term's weight and alpha, the step from the offset, and the batch."""
+    rows = grid.ablation(runs.profile)
+    cells = white_box(runs, rows, COLUMNS)
+    best = f"{CENTRE} pgd100"
+    return Outcome(
+        measured=cells,
+        notes=notes(runs, rows, runs.profile.epochs),
+        claims=[
+            judge("weight 5 and alpha 0.01 come to the published number", above(cells, best, 87.7)),
+            judge("it needs the term", below(cells, "weight 0 pgd100", 50)),
+            judge(
+                "it needs a weight of 5: 1 is lower", difference(cells, "weight 1, alpha 0.01 pgd100", best, "below", 0)
+            ),
+            judge("nor is 25 higher", difference(cells, "weight 25, alpha 0.01 pgd100", best, "below", 0)),
+            judge(
+                "it needs an alpha of 0.01: larger ones are lower",
+                *(difference(cells, f"weight 5, alpha {alpha} pgd100", best, "below", 0) for alpha in (0.05, 0.15)),
+            ),
+            judge(
+                "it needs the full step from the offset, and the smaller batch",
+                *(difference(cells, f"{row} pgd100", best, "below", 0) for row in list(rows)[-2:]),
+            ),
+        ],
+    )
+
+
+def single_step(runs: Runs) -> Outcome:
+    """Single-step methods on the same network, schedule and evaluation."""
+    rows = grid.single_step(runs.profile)
+    cells = white_box(runs, rows, COLUMNS)
+    for row, config in rows.items():
+        cells[f"{row} seconds per pass"] = [one / config.epochs for one in values(cells, f"{row} seconds")]
+        cells[f"{row} by passes"] = [passes(config) / 3]
+    later = ("rs-fgsm", "n-fgsm", "gradalign", "gat", "step-distance")
+    return Outcome(
+        measured=cells,
+        notes=notes(runs, rows, runs.profile.epochs),
+        claims=[
+            judge(
+                "no later single-step method is ahead of the proposed one in the worst case here",
+                *(difference(cells, f"{row} worst", "proposed worst", "below", 0) for row in later),
+            )
+        ],
+    )
+
+
+ATTACKS = ("fgsm", "pgd", "longer pgd")
+
+
+def precision(runs: Runs) -> Outcome:
+    """Attacks made in bfloat16 beside those made in float32, evaluated in float32."""
+    cells, parts = Cells(), []
+    for row, config in grid.precisions(runs.profile).items():
+        results = results_of(runs, config)[:1]
+        for attack in ATTACKS:
+            found = [(one["attacks"][attack], one["images"]) for one in results]
+            for kind in ("float32", "bfloat16"):
+                cells[f"{row} {attack}, {kind}"] = [100 * counts[kind] / images for counts, images in found]
+            what = f"{row} {attack}, bfloat16 minus float32"
+            cells[what] = _paired(*found[0]) if found else []
+            parts.append(below(cells, what, 0.5, "points"))
+    return Outcome(
+        measured=cells, claims=[judge("attacks made in bfloat16 are as strong as those made in float32", *parts)]
+    )
+
+
+def _paired(counts: dict[str, int], images: int) -> Estimate:
+    """Images standing under the attack in bfloat16 minus in float32, in points: Bonett and Price's paired interval."""
+    more, fewer, total = counts["bfloat16 only"], counts["float32 only"], images + 2
+    centre = (more - fewer) / total
+    half = 1.959964 * math.sqrt((more + fewer + 2 - (more - fewer) ** 2 / total) / total / total)
+    return Estimate(100 * (more - fewer) / images, 100 * (centre - half), 100 * (centre + half), runs=images)

@@ -1,0 +1,86 @@
+"""From runs to the cells of a table, and from cells to the parts of a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Literal
+
+from unmask.experiments.artefact import Estimate, Part, Runs, Values
+from unmask.experiments.readings import Result, share
+from unmask.experiments.vivek2019.config import Config
+from unmask.experiments.vivek2019.grid import Rows
+
+Cells = dict[str, Values | Estimate]
+"""By ``"row column"``, one value per seed."""
+
+
+def results_of(runs: Runs, config: Config) -> list[Result]:
+    """The results of a configuration's runs, one for each seed."""
+    return list(runs(**{one.name: getattr(config, one.name) for one in fields(config) if one.name != "seed"}))
+
+
+def accuracy(result: Result, column: str, weights: str = "last") -> float:
+    """Accuracy in one column of an evaluation, in per cent."""
+    found = result["final"][weights]
+    return share(found["standing"][column], found["images"])
+
+
+def seconds(result: Result) -> float:
+    """Seconds that training took, readings included."""
+    return sum(one or 0.0 for one in result["epochs"]["seconds"])
+
+
+def white_box(runs: Runs, rows: Rows, columns: Mapping[str, str], weights: str = "last") -> Cells:
+    """Accuracies under ``columns`` and in the worst case, passes and seconds, of each row's runs."""
+    cells: Cells = {}
+    for row, config in rows.items():
+        results = [one for one in results_of(runs, config) if weights in one.get("final", {})]
+        for name, column in {**columns, "worst": "worst"}.items():
+            cells[f"{row} {name}"] = [accuracy(one, column, weights) for one in results]
+        cells[f"{row} passes"] = [float(config.epochs)] * len(results)
+        cells[f"{row} seconds"] = [seconds(one) for one in results]
+    return cells
+
+
+def notes(runs: Runs, rows: Rows, usual: int) -> dict[str, str]:
+    """What a reader must know of rows: shorter than ``usual`` passes, other images, or training that was stuck."""
+    said = {row: _note(config, usual, results_of(runs, config)) for row, config in rows.items()}
+    return {row: text for row, text in said.items() if text}
+
+
+def _note(config: Config, usual: int, results: Sequence[Result]) -> str:
+    again = sum(len(one["begun again"]) for one in results)
+    stuck = sum(one["epochs"]["update"][-1:] == one["stuck at"][-1:] for one in results)
+    said = {
+        f"{config.epochs} of {usual} passes": config.epochs < usual,
+        config.shown_data: bool(config.copy),
+        f"begun again {again} times, being stuck": again > 0,
+        f"{stuck} runs stuck at chance": stuck > 0,
+        "diverged": any(one["diverged"] for one in results),
+    }
+    return ", ".join(text for text, holds in said.items() if holds)
+
+
+def values(cells: Cells, key: str) -> Values:
+    """One value per seed, also of an estimate."""
+    found = cells[key]
+    return [found.value] if isinstance(found, Estimate) else found
+
+
+def above(cells: Cells, key: str, bound: float, unit: str = "%") -> Part:
+    """That a cell is above a bound."""
+    return Part(what=key, values=cells[key], side="above", bound=bound, unit=unit)
+
+
+def below(cells: Cells, key: str, bound: float, unit: str = "%") -> Part:
+    """That a cell is below a bound."""
+    return Part(what=key, values=cells[key], side="below", bound=bound, unit=unit)
+
+
+def difference(
+    cells: Cells, left: str, right: str, side: Literal["above", "below"], bound: float, unit: str = "points"
+) -> Part:
+    """That a cell minus another, seed by seed, is on one side of a bound."""
+    found = [one - other for one, other in zip(values(cells, left), values(cells, right), strict=False)]
+    return Part(what=f"{left} minus {right}", values=found, side=side, bound=bound, unit=unit)

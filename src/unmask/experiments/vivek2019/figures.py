@@ -1,0 +1,184 @@
+"""From runs to figures 1 to 4 of Vivek et al. 2019 and its section 4.2, and the claims made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from unmask.experiments.artefact import Outcome, Runs, Values, judge
+from unmask.experiments.readings import Result, share
+from unmask.experiments.vivek2019 import grid
+from unmask.experiments.vivek2019.cells import Cells, above, below, difference, results_of
+from unmask.experiments.vivek2019.config import CIFAR, Config
+from unmask.experiments.vivek2019.evaluate import ATTACKS
+
+Series = dict[str, Mapping[float, Values]]
+
+READINGS_OF_FGSM = {"fgsm": "half clean", "fgsm_only": "adversarial only"}
+
+
+def distance(results: Sequence[Result]) -> dict[float, Values]:
+    """Mean distance of FGSM's and R-FGSM's logits, by update."""
+    rows = [dict(zip(one["readings"]["update"], one["readings"]["logit_distance"], strict=True)) for one in results]
+    places = sorted({update for row in rows for update in row})
+    return {update: [row[update] for row in rows if row.get(update) is not None] for update in places}
+
+
+def growth(result: Result, until: int) -> float:
+    """The distance in the last tenth of the readings, over that in those up to this update; the first is left out."""
+    rows = list(zip(result["readings"]["update"], result["readings"]["logit_distance"], strict=True))
+    early = [value for update, value in rows if update <= until][1:] or [rows[0][1]]
+    late = [value for _, value in rows[-max(1, len(rows) // 10) :]]
+    return float(median(late) / median(early))
+
+
+def curve_at(result: Result, update: int) -> Mapping[str, Any] | None:
+    """The loss against epsilon that was measured after this update."""
+    return next((one for one in result["curves"] if one["update"] == update), None)
+
+
+def loss_curves(curves: Sequence[Mapping[str, Any]], name: str, attacks: Sequence[str] = ATTACKS) -> Series:
+    """Mean loss against epsilon, by attack."""
+    return {
+        f"{name}: {attack}": {
+            epsilon: [one[attack]["loss"][row] for one in curves]
+            for row, epsilon in enumerate(curves[0]["epsilons"] if curves else [])
+        }
+        for attack in attacks
+    }
+
+
+def gap(curve: Mapping[str, Any], epsilon: float) -> float:
+    """PGD's mean loss minus FGSM's, in nats."""
+    row = curve["epsilons"].index(epsilon)
+    return float(curve["PGD"]["loss"][row] - curve["FGSM"]["loss"][row])
+
+
+def _training(runs: Runs, row: str, label: str) -> tuple[Cells, Series]:
+    """Growth and loss gap of a row of table 3, and its curves."""
+    config = grid.table3(runs.profile)[row]
+    results = results_of(runs, config)
+    cells: Cells = {
+        f"growth of the distance, {label}": [growth(one, runs.profile.looks[0]) for one in results],
+        f"last distance, {label}": [one["readings"]["logit_distance"][-1] for one in results],
+    }
+    series: Series = {f"distance: {label}": distance(results)}
+    for when, update in zip(("early", "late"), config.moments, strict=True):
+        curves = [found for one in results if (found := curve_at(one, update))]
+        cells[f"loss gap, {when}, {label}"] = [gap(one, config.epsilon) for one in curves]
+        series |= loss_curves(curves, f"{label}, {when}")
+    ends = [one["test_curves"] for one in results if "test_curves" in one]
+    cells[f"loss gap, end, {label}"] = [gap(one, config.epsilon) for one in ends]
+    return cells, series
+
+
+def fig1(runs: Runs) -> Outcome:
+    """FGSM training, in both readings; the proposed training beside it."""
+    cells, series = Cells(), Series()
+    for row, label in {**READINGS_OF_FGSM, "proposed": "proposed"}.items():
+        found, drawn = _training(runs, row, label)
+        cells, series = cells | found, series | drawn
+    masked = [
+        part
+        for label in READINGS_OF_FGSM.values()
+        for part in (
+            above(cells, f"growth of the distance, {label}", 10, "times"),
+            above(cells, f"loss gap, late, {label}", 1, "nats"),
+        )
+    ]
+    kept = [
+        below(cells, "growth of the distance, proposed", 10, "times"),
+        below(cells, "loss gap, end, proposed", 1, "nats"),
+    ]
+    return Outcome(
+        measured=cells,
+        series=series,
+        claims=[
+            judge("under FGSM training the distance jumps and PGD's loss leaves FGSM's behind", *masked),
+            judge("before, the two losses are alike", *(
+                below(cells, f"loss gap, early, {label}", 1, "nats") for label in READINGS_OF_FGSM.values()
+            )),
+            judge("under the proposed training neither happens", *kept),
+        ],
+    )  # fmt: skip
+
+
+def fig2(runs: Runs) -> Outcome:
+    """PGD training."""
+    cells, series = _training(runs, "pgd", "PGD")
+    results = results_of(runs, grid.table3(runs.profile)["pgd"])
+    cells["largest distance, PGD"] = [max(one["readings"]["logit_distance"]) for one in results]
+    return Outcome(
+        measured=cells,
+        series=series,
+        claims=[
+            judge(
+                "under PGD training the distance stays small and the losses alike",
+                below(cells, "growth of the distance, PGD", 10, "times"),
+                below(cells, "loss gap, late, PGD", 1, "nats"),
+                below(cells, "largest distance, PGD", 10, ""),
+            )
+        ],
+    )
+
+
+def proposed_rows(profile: Config) -> list[tuple[Config, str]]:
+    """The proposed training on both data sets, with their names."""
+    narrow = grid.cifar_rows(CIFAR[profile])
+    return [(grid.table3(profile)["proposed"], "MNIST"), (narrow["proposed"], "CIFAR-10")]
+
+
+def _test_curves(runs: Runs, config: Config) -> list[Mapping[str, Any]]:
+    return [one["test_curves"] for one in results_of(runs, config) if "test_curves" in one]
+
+
+def fig3(runs: Runs) -> Outcome:
+    """Accuracy of the proposed training against PGD's epsilon."""
+    cells, series, parts = Cells(), Series(), []
+    for config, name in proposed_rows(runs.profile):
+        curves = _test_curves(runs, config)
+        places = [0.0, *config.epsilons]
+        drawn = {
+            epsilon: [share(one["PGD"]["standing"][row], one["images"]) for one in curves]
+            for row, epsilon in enumerate(places)
+        }
+        series[f"{name}: PGD"] = drawn
+        cells[f"accuracy at the trained epsilon, {name}"] = drawn[config.epsilon]
+        cells[f"accuracy at the largest, {name}"] = drawn[places[-1]]
+        keys = f"accuracy at the trained epsilon, {name}", f"accuracy at the largest, {name}"
+        parts.append(difference(cells, *keys, "above", 20))
+    return Outcome(measured=cells, series=series, claims=[judge("accuracy degrades as PGD's epsilon grows", *parts)])
+
+
+def fig4(runs: Runs) -> Outcome:
+    """Test loss of the proposed training against epsilon."""
+    cells, series, parts = Cells(), Series(), []
+    for config, name in proposed_rows(runs.profile):
+        curves = _test_curves(runs, config)
+        series |= loss_curves(curves, name, ("FGSM", "PGD"))
+        cells[f"loss gap, {name}"] = [gap(one, config.epsilon) for one in curves]
+        parts.append(below(cells, f"loss gap, {name}", 1, "nats"))
+    return Outcome(
+        measured=cells, series=series, claims=[judge("FGSM's loss follows PGD's up to the trained epsilon", *parts)]
+    )
+
+
+TURNED = ("normal", "fgsm", "fgsm_only", "lambda0", "proposed", "pgd")
+"""Rows of table 3 whose gradients are looked at."""
+
+
+def noise(runs: Runs) -> Outcome:
+    """How far noise turns the gradient of a masked network, section 4.2."""
+    rows = grid.table3(runs.profile)
+    cells: Cells = {
+        f"{row} {kind}": [one["cosine"][kind] for one in results_of(runs, rows[row]) if "cosine" in one]
+        for row in TURNED
+        for kind in ("noise", "ball")
+    }
+    parts = [
+        difference(cells, f"{sound} noise", f"{masked} noise", "above", 0.2, "")
+        for sound in ("proposed", "pgd")
+        for masked in ("fgsm", "fgsm_only")
+    ]
+    return Outcome(measured=cells, claims=[judge("noise turns the gradient of a masked network much more", *parts)])

@@ -1,0 +1,225 @@
+"""Which runs there are: the rows of the tables, what they need of each other, their order, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+
+from unmask.experiments.vivek2019.config import CIFAR, FULL, PAPER, SIZES, Config, source
+from unmask.experiments.vivek2019.methods import passes
+from unmask.experiments.vivek2019.timing import operations_of
+
+Rows = dict[str, Config]
+
+ENSEMBLES = {"a": "abc", "b": "bcd", "c": "cda", "d": "dab"}
+"""Table 2, MNIST: the networks that make images for the one in training; B may be ``"lenet-b-strided"``, see ``B``."""
+
+CIFAR_ENSEMBLES = {
+    "a": ("resnet-34", "resnet-18"),
+    "b": ("resnet-34", "vgg-16"),
+    "c": ("resnet-18", "vgg-16"),
+}
+"""Table 2, CIFAR-10."""
+
+B = "lenet-b"
+"""Network B with stride 1, as in the lab's later code; ``"lenet-b-strided"`` costs a sixteenth."""
+
+SHORTER = {"eat_b": 4}
+"""Rows that get only one in so many of the passes: B's pass costs almost a PGD pass of LeNet+."""
+
+BLACK_BOX = {"mnist": ("lenet-a", B), "cifar10": ("vgg-11", "vgg-19")}
+"""The sources of tables 5 and 6."""
+
+WATCHED = ("fgsm", "fgsm_only", "lambda0", "pgd", "proposed")
+"""Rows that figures show: they are looked at five times as often."""
+
+REPEATED = ("fgsm", "proposed", "pgd")
+"""Rows with further seeds."""
+
+WEIGHTS, ALPHAS = (0.0, 1.0, 5.0, 25.0), (0.01, 0.05, 0.15)
+"""The ablation's; at weight 0 alpha means nothing."""
+
+
+def letter(name: str) -> str:
+    """The network of table 1 by its letter.
+
+    Example:
+        >>> letter("a")
+        'lenet-a'
+    """
+    return B if name == "b" else f"lenet-{name}"
+
+
+def methods(profile: Config) -> Rows:
+    """The rows of tables 3 and 4 but the ensembles, and the second readings."""
+    half = profile.epsilon / 2
+    early, late, latest = profile.looks
+    distance = replace(profile, method="logit-distance", watch_every=max(1, profile.watch_every // 5))
+    fgsm, rfgsm = replace(distance, method="fgsm"), replace(profile, method="rfgsm", alpha=half)
+    mixture = replace(profile, method="rfgsm+fgsm", alpha=half)
+    return {
+        "normal": profile,
+        "fgsm": replace(fgsm, clean_weight=0.5, moments=(early, late)),
+        "fgsm_only": replace(fgsm, moments=(early, late)),
+        "lambda0": replace(distance, weight=0.0, moments=(early, late)),
+        "proposed": replace(distance, moments=(early, late), select=True),
+        "pgd": replace(distance, method="pgd", moments=(early, latest)),
+        "rfgsm": replace(rfgsm, clean_weight=0.5),
+        "rfgsm_only": rfgsm,
+        "rfgsm_fgsm": mixture,
+        "rfgsm_only_near": replace(rfgsm, alpha=profile.alpha),
+        "rfgsm_fgsm_near": replace(mixture, alpha=profile.alpha),
+    }
+
+
+def ensembles(profile: Config) -> Rows:
+    """The rows of ensemble adversarial training on MNIST, each on its own network; the dearest last."""
+    eat = replace(profile, method="ensemble", clean_weight=0.5)
+    rows = {
+        f"eat_{name}": replace(eat, network=letter(name), sources=tuple(map(letter, ENSEMBLES[name])))
+        for name in ("d", "c", "a", "b")
+    }
+    return {name: _shortened(row, SHORTER.get(name, 1)) for name, row in rows.items()}
+
+
+def cifar_rows(profile: Config) -> Rows:
+    """The rows of table 4; ``profile`` is one of CIFAR-10."""
+    eat = replace(profile, method="ensemble", clean_weight=0.5)
+    found = {f"eat_{name}": replace(eat, sources=names) for name, names in CIFAR_ENSEMBLES.items()}
+    kept = {name: row for name, row in methods(profile).items() if not name.endswith("near")}
+    return kept | found
+
+
+def table3(profile: Config) -> Rows:
+    """All trainings of table 3."""
+    return methods(profile) | ensembles(profile)
+
+
+def sources_of(rows: Iterable[Config]) -> list[Config]:
+    """The runs that train the static sources of these, each once."""
+    found = [source(row, name) for row in rows for name in row.sources]
+    return list(dict.fromkeys(found))
+
+
+def transfers(rows: Rows) -> Rows:
+    """FGSM images of other networks on those that rows of table 3 or 4 have trained."""
+    return {
+        name: replace(rows[name], kind="transfer", sources=BLACK_BOX["cifar10" if rows[name].augment else "mnist"])
+        for name in ("pgd", "proposed", "fgsm", "fgsm_only", "normal")
+    }
+
+
+def precisions(profile: Config) -> Rows:
+    """Attacks in bfloat16 on three networks of table 3."""
+    return {name: replace(row, kind="precision") for name, row in methods(profile).items() if name in REPEATED}
+
+
+def ablation(profile: Config) -> Rows:
+    """The regularizer's weight and alpha; and the paper's own step from the offset, and batches twice as large."""
+    proposed = methods(profile)["proposed"]
+    plain = replace(proposed, watch_every=profile.watch_every, moments=(), select=False)
+    rows = {"weight 0": methods(profile)["lambda0"]}
+    for weight in WEIGHTS[1:]:
+        for alpha in ALPHAS:
+            central = (weight, alpha) == (proposed.weight, proposed.alpha)
+            changed = proposed if central else replace(plain, weight=weight, alpha=alpha)
+            rows[f"weight {weight:g}, alpha {alpha:g}"] = changed
+    rows["remaining step, alpha 0.15"] = replace(plain, alpha=profile.epsilon / 2, step_from_offset="remaining")
+    rows["batch doubled"] = replace(plain, batch_size=2 * profile.batch_size)
+    return rows
+
+
+def single_step(profile: Config) -> Rows:
+    """Single-step methods of the paper and later ones, and PGD to compare with."""
+    rows = methods(profile)
+    return {
+        **{name: rows[name] for name in ("fgsm_only", "rfgsm_only", "rfgsm_fgsm", "proposed")},
+        "rs-fgsm": replace(profile, method="rs-fgsm"),
+        "n-fgsm": replace(profile, method="n-fgsm"),
+        "gradalign": replace(profile, method="gradalign", weight=1.0),
+        "gat": replace(profile, method="gat", weight=15.0, alpha=profile.epsilon),
+        "step-distance": replace(profile, method="step-distance", weight=0.5, alpha=profile.epsilon / 2),
+        "pgd": rows["pgd"],
+    }
+
+
+def timed(profile: Config) -> Rows:
+    """The methods whose updates are timed, on one network."""
+    rows = methods(profile) | single_step(profile)
+    names = ("normal", "fgsm_only", "fgsm", "proposed", "pgd", "rfgsm_fgsm", "lambda0")
+    eat = replace(profile, method="ensemble", clean_weight=0.5)
+    later = ("rs-fgsm", "n-fgsm", "gradalign", "gat", "step-distance")
+    return {name: rows[name] for name in (*names, *later)} | {"eat": eat}
+
+
+def timings(profile: Config) -> list[Config]:
+    """The runs of table 7: MNIST's network and the narrow one of CIFAR-10."""
+    return [replace(one, kind="timing") for one in (profile, CIFAR[profile])]
+
+
+def full(profile: Config) -> Config:
+    """CIFAR-10 as published; the shorter profiles have nothing longer than their counterpart."""
+    return FULL if profile == PAPER else CIFAR[profile]
+
+
+def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
+    """All runs, the most telling first.
+
+    On MNIST: the rows of the first figures, the networks to attack from, the other rows, EAT on B, and further seeds of
+    three rows; then CIFAR-10 with the narrow network; then the later methods and the ablation; what takes a quiet
+    machine or a GPU comes last. One seed for all others.
+
+    Example:
+        >>> from unmask.experiments.vivek2019.config import SMOKE
+        >>> len(grid(SMOKE, seeds=1))
+        66
+    """
+    rows, narrow = table3(profile), cifar_rows(CIFAR[profile])
+    leading = [rows[name] for name in ("normal", "fgsm", "fgsm_only", "lambda0", "proposed", "pgd")]
+    black_box = list(transfers(rows).values())
+    cheap_first = [source(profile, letter(name)) for name in "dcab"]
+    others = [row for name, row in rows.items() if row not in leading and name not in SHORTER]
+    last = [rows[name] for name in SHORTER]
+    repeated = [replace(rows[name], seed=seed) for seed in range(1, seeds) for name in REPEATED]
+    colour, colour_black_box = list(narrow.values()), list(transfers(narrow).values())
+    whole = list(cifar_rows(full(profile)).values())
+    return list(
+        dict.fromkeys(
+            [
+                *leading, *cheap_first, *others, *black_box, *precisions(profile).values(), *last, *repeated,
+                *sources_of(colour), *colour, *sources_of(colour_black_box), *colour_black_box,
+                *single_step(profile).values(), *ablation(profile).values(),
+                *timings(profile), *sources_of(whole), *whole,
+            ]
+        )
+    )  # fmt: skip
+
+
+def _shortened(row: Config, share: int) -> Config:
+    return replace(row, epochs=max(1, row.epochs // share))
+
+
+@cache
+def cost(config: Config) -> float:
+    """Floating-point operations of a run, about: its training, its readings and its evaluation."""
+    forward = operations_of(config)
+    training = min(config.train_images or SIZES[config.data][0], SIZES[config.data][0]) * config.epochs
+    attacked = [forward, *(operations_of(config, name) for name in config.sources)]
+    test, short, longer = config.test_images, config.steps[1], config.steps[2]
+    if config.kind == "transfer":
+        return test * (2 * sum(attacked) + 4 * forward)
+    if config.kind == "precision":
+        return 4 * config.sample_images * (short + longer) * forward
+    if config.kind == "timing":
+        return config.rounds * 14 * 3 * config.timed_updates * config.batch_size * forward
+    total = training * passes(config, sum(attacked) / len(attacked) / forward)
+    if config.kind == "source":
+        return forward * (total + 4 * test)
+    looks = 1 + len(config.moments) if config.moments else 0
+    updates = training / config.batch_size
+    total += updates / config.watch_every * config.watch_images * (2 * config.watch_steps + 8)
+    total += looks * config.curve_images * len(config.epsilons) * 2 * config.steps[1]
+    total += config.epochs * config.sample_images * 7
+    total += (2 if config.select else 1) * test * 2 * (2 + config.steps[0] + longer + short)
+    return forward * total

@@ -1,0 +1,191 @@
+"""From runs to tables 1 to 6 of Vivek et al. 2019, and the claims made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from unmask.experiments.artefact import Estimate, Outcome, Part, Runs, Values, judge
+from unmask.experiments.readings import Result, share
+from unmask.experiments.vivek2019 import grid
+from unmask.experiments.vivek2019.cells import (
+    Cells,
+    above,
+    accuracy,
+    below,
+    difference,
+    notes,
+    results_of,
+    values,
+    white_box,
+)
+from unmask.experiments.vivek2019.config import CIFAR, Config
+from unmask.experiments.vivek2019.published import COLUMNS, LAYERS, TABLE_3
+from unmask.models import build
+from unmask.verdict import proportion
+
+
+def table1(runs: Runs) -> Outcome:
+    """The networks as they are built."""
+    cells: Cells = {}
+    for name in LAYERS:
+        model = build(name, inputs=(1, 28, 28), classes=10)
+        units = [float(len(one)) for one in model.parameters() if one.ndim > 1]
+        cells |= {f"{name} layer {row}": [one] for row, one in enumerate(units, 1)}
+    wanted = {
+        f"{name} layer {row}": [float(one)] for name, layers in LAYERS.items() for row, one in enumerate(layers, 1)
+    }
+    differ = [key for key in {*wanted, *cells} if wanted.get(key) != cells.get(key)]
+    part = Part(what="layers that differ", values=[float(len(differ))], side="below", bound=0.5, unit="")
+    return Outcome(measured=cells, claims=[judge("the networks have the layers of table 1", part)])
+
+
+def sources(profile: Config) -> grid.Rows:
+    """The static sources of ensemble adversarial training, by network."""
+    rows = [*grid.table3(profile).values(), *grid.cifar_rows(CIFAR[profile]).values()]
+    return {one.network: one for one in grid.sources_of(rows)}
+
+
+def table2(runs: Runs) -> Outcome:
+    """The static sources, and what they came to."""
+    rows, cells = sources(runs.profile), Cells()
+    for name, config in rows.items():
+        results = results_of(runs, config)
+        cells |= {f"{name} {key}": [accuracy(one, key) for one in results] for key in ("clean", "fgsm")}
+        cells[f"{name} passes"] = [float(config.epochs)] * len(results)
+    return Outcome(measured=cells, notes=notes(runs, rows, 0))
+
+
+def table3(runs: Runs) -> Outcome:
+    """MNIST, white box."""
+    rows = grid.table3(runs.profile)
+    cells = white_box(runs, rows, COLUMNS["mnist"])
+    cells |= white_box(runs, {"proposed_selected": rows["proposed"]}, COLUMNS["mnist"], "selected")
+    return Outcome(
+        measured=cells, notes=notes(runs, rows, runs.profile.epochs), claims=[*_masking(cells), *_others(cells)]
+    )
+
+
+def _masking(cells: Cells) -> list[dict[str, str]]:
+    """Which trainings mask, and which do not."""
+    return [
+        judge(
+            "FGSM training masks: it withstands FGSM and falls to PGD",
+            above(cells, "fgsm fgsm", 80), below(cells, "fgsm pgd100", 10),
+        ),
+        judge(
+            "so it does on adversarial images alone",
+            above(cells, "fgsm_only fgsm", 80), below(cells, "fgsm_only pgd100", 10),
+        ),
+        judge(
+            "without the term (lambda 0) the proposed training masks",
+            above(cells, "lambda0 fgsm", 80), below(cells, "lambda0 pgd100", 10),
+        ),
+        judge("the term stops it", above(cells, "proposed clean", 97.5), above(cells, "proposed pgd100", 87.7)),
+        judge("PGD training withstands PGD", above(cells, "pgd pgd100", 90)),
+        judge(
+            "the proposed training is near PGD training's accuracy",
+            difference(cells, "pgd pgd100", "proposed pgd100", "below", 5),
+        ),
+    ]  # fmt: skip
+
+
+def _others(cells: Cells) -> list[dict[str, str]]:
+    """The other methods of the paper, and the two readings of its baselines."""
+    half, only = (_from_published(cells, row) for row in ("fgsm", "fgsm_only"))
+    nearer = [one - other for one, other in zip(only, half, strict=False)]
+    return [
+        judge("EAT fails against multi-step attacks", *(below(cells, f"eat_{name} pgd100", 30) for name in "abcd")),
+        judge(
+            "training on R-FGSM images, and on FGSM and R-FGSM images without the term, does not withstand PGD",
+            *(below(cells, f"{row} pgd100", 50) for row in ("rfgsm", "rfgsm_only", "rfgsm_fgsm")),
+        ),
+        judge(
+            "nor does it with alpha 0.01",
+            *(below(cells, f"{row} pgd100", 50) for row in ("rfgsm_only_near", "rfgsm_fgsm_near")),
+        ),
+        judge(
+            "the published FGSM row is training on half clean images",
+            Part(
+                what="distance from that row, adversarial images alone minus half clean", values=nearer, side="above",
+                bound=0, unit="points",
+            ),
+        ),
+    ]  # fmt: skip
+
+
+def _from_published(cells: Cells, row: str) -> list[float]:
+    """How far a row's accuracies on clean and FGSM images are from the published FGSM row's, added, in points."""
+    pairs = zip(values(cells, f"{row} clean"), values(cells, f"{row} fgsm"), strict=True)
+    return [abs(clean - TABLE_3["fgsm"][0]) + abs(fgsm - TABLE_3["fgsm"][1]) for clean, fgsm in pairs]
+
+
+def table4(runs: Runs) -> Outcome:
+    """CIFAR-10, white box, the narrow network."""
+    return _table4(runs, grid.cifar_rows(CIFAR[runs.profile]))
+
+
+def table4_in_full(runs: Runs) -> Outcome:
+    """CIFAR-10, white box, as published."""
+    return _table4(runs, grid.cifar_rows(grid.full(runs.profile)))
+
+
+def _table4(runs: Runs, rows: grid.Rows) -> Outcome:
+    cells = white_box(runs, rows, COLUMNS["cifar10"])
+    apart = Part(
+        what="the lower of the two minus the highest other, intervals over test images",
+        values=_apart({name: results_of(runs, config) for name, config in rows.items()}),
+        side="above",
+        bound=0,
+        unit="points",
+    )
+    return Outcome(
+        measured=cells,
+        notes=notes(runs, rows, 0),
+        claims=[
+            judge("FGSM training masks", above(cells, "fgsm fgsm", 50), below(cells, "fgsm pgd20", 10)),
+            judge("FGSM training leaks labels", difference(cells, "fgsm fgsm", "fgsm clean", "above", 0)),
+            judge("under PGD-20 PGD training and the proposed one stand above all others, intervals apart", apart),
+            judge("EAT fails against multi-step attacks", *(below(cells, f"eat_{one} pgd20", 30) for one in "abc")),
+        ],
+    )
+
+
+def _apart(results: Mapping[str, Sequence[Result]]) -> Values | Estimate:
+    """How far the two robust rows stand above the others under longer PGD, by the Wilson intervals of first seeds."""
+    if not all(found and "final" in found[0] for found in results.values()):
+        return []
+    counts = {name: found[0]["final"]["last"] for name, found in results.items()}
+    shares = {name: proportion(one["standing"]["longer pgd"], one["images"]) for name, one in counts.items()}
+    own = min((shares.pop(name) for name in ("pgd", "proposed")), key=lambda one: one.value)
+    other = max(shares.values(), key=lambda one: one.value)
+    low, high = 100 * (own.low - other.high), 100 * (own.high - other.low)
+    return Estimate(100 * (own.value - other.value), low, high, runs=len(results))
+
+
+def table5(runs: Runs) -> Outcome:
+    """MNIST, black box."""
+    return _black_box(runs, grid.table3(runs.profile), grid.BLACK_BOX["mnist"])
+
+
+def table6(runs: Runs) -> Outcome:
+    """CIFAR-10, black box, the narrow network."""
+    return _black_box(runs, grid.cifar_rows(CIFAR[runs.profile]), grid.BLACK_BOX["cifar10"])
+
+
+def _black_box(runs: Runs, rows: grid.Rows, names: Sequence[str]) -> Outcome:
+    cells = Cells()
+    for row, config in grid.transfers(rows).items():
+        results = results_of(runs, config)
+        cells |= {f"{name} {row}": [share(one["from"][name], one["images"]) for one in results] for name in names}
+        cells[f"itself {row}"] = [share(one["own"], one["images"]) for one in results]
+        worst = [min(share(one["from"][name], one["images"]) for name in names) for one in results]
+        cells[f"worst {row}"] = worst
+    fallen = [difference(cells, f"itself {row}", f"worst {row}", "above", 5) for row in ("fgsm", "fgsm_only")]
+    stand = [difference(cells, f"itself {row}", f"worst {row}", "below", 5) for row in ("pgd", "proposed")]
+    return Outcome(
+        measured=cells,
+        claims=[
+            judge("FGSM-trained networks fall to FGSM images of other networks, not to those of their own", *fallen),
+            judge("networks trained with PGD or the term do not", *stand),
+        ],
+    )

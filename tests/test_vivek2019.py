@@ -1,0 +1,369 @@
+"""Vivek et al. 2019: what a run trains, measures and keeps, and every artefact from the smoke profile."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import unmask.training
+from unmask.attacks import FGSM, PGD
+from unmask.attacks.trial import predict
+from unmask.data import Dataset
+from unmask.experiments import vivek2019
+from unmask.experiments.follow import kept_weights
+from unmask.experiments.reproduce import Reproduction
+from unmask.experiments.summary import summary
+from unmask.experiments.vivek2019 import PAPER, QUICK, SMOKE, run, train
+from unmask.experiments.vivek2019.config import CIFAR, FULL, NARROW, network, source
+from unmask.experiments.vivek2019.evaluate import Curves, Evaluation, alignment, pgd_ends
+from unmask.experiments.vivek2019.grid import ablation, cifar_rows, ensembles, methods, sources_of, table3, transfers
+from unmask.experiments.vivek2019.kept import InBfloat16
+from unmask.experiments.vivek2019.methods import METHODS, objective_of, passes
+from unmask.experiments.vivek2019.published import COLUMNS, TABLE_3, TABLE_4
+from unmask.experiments.vivek2019.train import LAST, SELECTED, images_of
+from unmask.losses import cross_entropy
+from unmask.numerics import Batches
+from unmask.objectives import Adversarial, Augmented, LogitDistance
+from unmask.sweeps import identify
+from unmask.sweeps.attempt import claimed
+from unmask.weights import load_weights
+
+PUBLISHED = {*(f"table{number}" for number in range(1, 8)), "fig1", "fig2", "fig3", "fig4"}
+BATCHES = Batches(size=500)
+
+
+@pytest.fixture(scope="module")
+def reproduction(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    made = Reproduction(paper=vivek2019, folder=folder / "vivek2019", work=folder / "work", profile="smoke", seeds=1)
+    made.run()
+    return made
+
+
+@pytest.fixture(scope="module")
+def records(reproduction):
+    return {record["artefact"]: record for record in reproduction.compute()}
+
+
+# --- the artefacts
+
+
+def test_the_smoke_profile_makes_every_artefact(reproduction, records):
+    assert set(records) >= PUBLISHED | {"noise", "ablation", "single-step", "precision", "table4-full"}
+    for name, record in records.items():
+        assert record["missing"] == [], name
+        assert set(record["published"]) <= set(record["measured"]), name
+        assert all(claim["verdict"] != "not judged" for claim in record["claims"]), name
+        assert record["panels"] or "table" in record or name == "table1"
+        for panel in record["panels"]:
+            assert any(one.startswith(panel["series"]) and record["series"][one]["x"] for one in record["series"])
+
+
+def test_every_cell_of_every_table_is_there(records):
+    for record in records.values():
+        for row in record.get("table", {"rows": ()})["rows"]:
+            missing = [one for one in record["table"]["columns"] if f"{row} {one}" not in record["measured"]]
+            assert not missing, (record["artefact"], row)
+
+
+@pytest.mark.parametrize(("name", "rows", "columns"), [("table3", TABLE_3, "mnist"), ("table4", TABLE_4, "cifar10")])
+def test_the_white_box_tables_have_the_published_rows_and_the_second_readings(records, name, rows, columns):
+    table = records[name]["table"]
+    assert {*rows, "fgsm_only", "rfgsm_only"} <= set(table["rows"])
+    assert (*COLUMNS[columns], "worst", "passes", "seconds") == tuple(table["columns"])
+    assert len(records[name]["published"]) == 5 * len(rows)
+
+
+def test_a_row_that_stayed_shorter_is_marked(records, reproduction):
+    assert records["table3"]["table"]["notes"] == {"eat_b": "1 of 2 passes"}
+    text = summary(reproduction.folder.parent, [vivek2019])
+    assert "| eat_b (1 of 2 passes) | 1 |" in text
+    assert all(claim["claim"] in text for record in records.values() for claim in record["claims"])
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED - {"table1"}))
+def test_missing_runs_are_named_and_nothing_is_put_in_their_place(tmp_path, name):
+    empty = Reproduction(paper=vivek2019, folder=tmp_path, work=tmp_path, profile="smoke", seeds=1)
+    (record,) = empty.compute(name)
+    assert len(record["missing"]) == len(empty.needed(name)) > 0
+    assert record["measured"] == {}
+    assert {claim["verdict"] for claim in record["claims"]} <= {"not judged"}
+
+
+def test_what_takes_a_gpu_is_run_only_on_request(tmp_path):
+    made = Reproduction(paper=vivek2019, folder=tmp_path, work=tmp_path, profile="paper", seeds=3)
+    everything, full = made.needed(), made.needed("table4-full")
+    assert len(everything) + len(full) == len(vivek2019.grid(PAPER, seeds=3))
+    assert {one.network for one in full if one.kind == "training"} == {"resnet-34"}
+    assert {(one.copy, one.narrowing) for one in full} == {("", 1)}
+    assert "CIFAR-10 (JPEG copy)" in {one.shown_data for one in everything}
+
+
+# --- the runs
+
+
+def test_the_paper_profile_is_the_recipe(tmp_path):
+    assert (PAPER.learning_rate, PAPER.weight_decay, PAPER.batch_size, PAPER.epochs) == (0.01, 5e-4, 32, 20)
+    assert (PAPER.epsilon, PAPER.weight, PAPER.alpha, PAPER.steps) == (0.3, 5, 0.01, (40, 40, 100))
+    schedule = train.Attempt(config=PAPER, images=Sized(50_000), sources=(), number=0, work=tmp_path).schedule()
+    epochs = [schedule(1563 * epoch) for epoch in (5, 6, 11, 16)]
+    assert epochs == pytest.approx([1, 1 / 5, 1 / 25, 1 / 125])
+    rows = methods(PAPER)
+    assert objective_of(rows["proposed"], (), 0) == LogitDistance(epsilon=0.3, loss=cross_entropy)
+    assert objective_of(rows["pgd"], (), 0) == Adversarial(
+        attack=PGD(epsilon=0.3, steps=40, step_size=0.01, keep="last", loss=cross_entropy)
+    )
+    assert isinstance(objective_of(methods(NARROW)["normal"], (), 0), Augmented)
+    assert (FULL.epsilon, FULL.steps, FULL.training_steps) == (8 / 255, (7, 7, 20), 7)
+
+
+class Sized:
+    """Images of which only the number matters."""
+
+    def __init__(self, count):
+        self.train = torch.zeros(count, 1, 28, 28)
+        self.train.classes, self.train.images = "0123456789", self.train[:1]
+
+
+def test_the_order_of_the_runs():
+    configs = vivek2019.grid(PAPER, seeds=3)
+    assert len({identify(config) for config in configs}) == len(configs)
+    rows = methods(PAPER)
+    assert configs[:6] == [rows[name] for name in ("normal", "fgsm", "fgsm_only", "lambda0", "proposed", "pgd")]
+    place = {name: configs.index(row) for name, row in table3(PAPER).items()}
+    assert max(place, key=place.get) == "eat_b"
+    first_repeat = next(row for row, one in enumerate(configs) if one.seed)
+    assert first_repeat > place["eat_b"]
+    for name in ("fgsm", "proposed", "pgd"):
+        assert {one.seed for one in configs if replace(one, seed=0) == rows[name]} == {0, 1, 2}
+    for row in ensembles(PAPER).values():
+        assert all(configs.index(one) < configs.index(row) for one in sources_of([row]))
+
+
+@pytest.mark.parametrize("profile", [PAPER, QUICK, SMOKE], ids=["paper", "quick", "smoke"])
+def test_every_run_finds_its_sources_among_the_others(profile):
+    configs = set(vivek2019.grid(profile, seeds=1))
+    for config in configs:
+        assert {source(config, name) for name in config.sources} <= configs
+    assert len(sources_of(table3(profile).values())) == 4
+
+
+def test_the_ablation_is_a_whole_grid_around_the_proposed_run():
+    rows = ablation(PAPER)
+    assert rows["weight 5, alpha 0.01"] == methods(PAPER)["proposed"]
+    assert {(one.weight, one.alpha) for one in rows.values()} >= {
+        (w, a) for w in (1, 5, 25) for a in (0.01, 0.05, 0.15)
+    }
+    assert rows["weight 0"].weight == 0
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The record of a run of the proposed training and what it left behind."""
+    work = tmp_path_factory.mktemp("work") / "run"
+    return run(methods(SMOKE)["proposed"], work=work), work
+
+
+def test_a_run_keeps_what_the_tables_and_figures_take(kept):
+    record, work = kept
+    assert record["epochs"]["update"] == [1, 4, 5, 8]
+    assert record["epochs"]["learning_rate"] == pytest.approx([0.01, 0.002, 0.0004, 0.00008])
+    assert [one is None for one in record["epochs"]["validation"]] == [True, False, True, False]
+    assert [one["update"] for one in record["curves"]] == [1, 5]
+    assert record["readings"]["update"] == [1, 4, 8]
+    assert set(record["final"]) == {"last", "selected"}
+    for found in record["final"].values():
+        assert found["images"] == 30
+        assert found["standing"]["worst"] <= min(found["standing"].values())
+    assert (work / LAST).is_file()
+    assert (work / SELECTED).is_file()
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(kept, tmp_path):
+    config = methods(SMOKE)["proposed"]
+    for rows in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            run(config, work=tmp_path, progress=killer(rows))
+    assert timeless(run(config, work=tmp_path)) == timeless(kept[0])
+    assert (tmp_path / LAST).read_bytes() == (kept[1] / LAST).read_bytes()
+    assert (tmp_path / SELECTED).read_bytes() == (kept[1] / SELECTED).read_bytes()
+
+
+def test_looking_at_it_on_the_way_changes_nothing(kept, tmp_path):
+    run(replace(methods(SMOKE)["proposed"], moments=(), select=False, watch_every=1000), work=tmp_path)
+    assert (tmp_path / LAST).read_bytes() == (kept[1] / LAST).read_bytes()
+
+
+def killer(rows):
+    """Ends the process, as it were, after so many rows."""
+    seen = []
+
+    def progress(share):
+        seen.append(share)
+        if len(seen) == rows:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def timeless(record):
+    return json.dumps(record | {"epochs": {**record["epochs"], "seconds": None}}, sort_keys=True)
+
+
+def test_a_run_that_is_stuck_begins_again_warmer_and_says_so(tmp_path, monkeypatch):
+    for module in (train, unmask.training):
+        monkeypatch.setattr(module, "STUCK_EVERY", 4)
+    config = replace(methods(SMOKE)["fgsm"], learning_rate=1e-9)
+    whole = run(config, work=tmp_path / "whole")
+    assert [one["stuck at"] for one in whole["begun again"]] == [[4], [4]]
+    assert len({one["seed"] for one in whole["begun again"]}) == 2
+    assert whole["stuck at"] == [4, 5, 8]
+    assert whole["epochs"]["learning_rate"][0] == pytest.approx(0.25e-9)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, work=tmp_path / "killed", progress=killer(4))
+    assert timeless(run(config, work=tmp_path / "killed")) == timeless(whole)
+
+
+def test_a_run_that_diverges_says_where(tmp_path):
+    record = run(replace(SMOKE, learning_rate=1e30), work=tmp_path)
+    assert record["diverged"]["update"] <= 8
+    assert "final" not in record
+
+
+def test_what_trains_in_bfloat16_is_evaluated_in_float32(tmp_path):
+    config = replace(SMOKE, precision="bf16-mixed")
+    record = run(config, work=tmp_path / "run")
+    test = images_of(config).test
+    model = network(config, test, seed=0)
+    load_weights(model, tmp_path / "run" / LAST)
+    measure = Evaluation(epsilon=config.epsilon, step_size=config.step_size, steps=config.steps)
+    assert record["final"]["last"]["loss"]["clean"] == pytest.approx(measure(model, test)["loss"]["clean"], rel=1e-6)
+
+
+def test_a_transfer_takes_networks_that_others_have_kept(tmp_path):
+    config = transfers(table3(SMOKE))["fgsm_only"]
+    target = replace(config, kind="training", sources=())
+    for one in (target, *(source(config, name) for name in config.sources)):
+        run(one, work=tmp_path / identify(one))
+    record = run(config, work=tmp_path / identify(config))
+    assert not (tmp_path / identify(config) / "trained").exists()
+    test = images_of(config).test
+    models = {}
+    for one in (target, source(config, "lenet-a")):
+        models[one.network] = network(one, test, seed=0).eval()
+        load_weights(models[one.network], tmp_path / identify(one) / LAST)
+    points = FGSM(epsilon=0.3, loss=cross_entropy)(models["lenet-a"], test.images, test.labels)
+    assert record["from"]["lenet-a"] == int((predict(models["lenet+"], points) == test.labels).sum())
+
+
+def test_kept_weights_are_awaited_while_another_is_at_them(tmp_path):
+    found = []
+
+    def never(config, *, work):
+        raise AssertionError("it was run again")
+
+    folder = tmp_path / identify(SMOKE)
+    asks = threading.Thread(target=lambda: found.append(kept_weights(never, SMOKE, tmp_path / "mine", [LAST])))
+    with claimed(tmp_path, SMOKE):
+        asks.start()
+        asks.join(0.2)
+        assert asks.is_alive()
+        (folder / LAST).touch()
+    asks.join(10)
+    assert found == [folder]
+
+
+# --- what is measured
+
+
+@pytest.fixture
+def steep():
+    """A linear network of two classes on images of one pixel, right above a half, and nowhere near saturated."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
+    model[1].weight.data.copy_(torch.tensor([[0.0], [4.0]]))
+    shifted = nn.Sequential(model, Shift())
+    images = torch.tensor([0.05, 0.3, 0.45, 0.56, 0.7, 0.95]).view(-1, 1, 1, 1)
+    labels = torch.tensor([0, 0, 0, 1, 1, 0])
+    return shifted, Dataset(name="pixels", images=images, labels=labels, classes=("low", "high"))
+
+
+class Shift(nn.Module):
+    """Takes 2 from the second logit."""
+
+    def forward(self, logits):
+        return logits - torch.tensor([0.0, 2.0])
+
+
+def test_an_evaluation_counts_who_stands(steep):
+    model, data = steep
+    found = Evaluation(epsilon=0.1, step_size=0.01, steps=(4, 5, 20))(model, data)
+    # By hand: within 0.1 of the boundary falls; 5 steps of 0.01 from a random start may not get there, 20 do.
+    assert found["standing"]["clean"] == 5
+    assert {found["standing"][name] for name in ("fgsm", "fgsm log-odds", "ifgsm", "longer pgd", "worst")} == {3}
+    assert 3 <= found["standing"]["pgd"] <= 5
+    assert found["loss"]["clean"] < found["loss"]["pgd"] <= found["loss"]["longer pgd"] <= found["loss"]["fgsm"] + 1e-6
+
+
+def test_one_path_gives_the_ends_of_two_pgds(perceptron, held_out):
+    images, labels = held_out.images[:40], held_out.labels[:40]
+    ends = pgd_ends(perceptron, images, labels, epsilon=0.2, steps=(3, 7), size=0.05, seed=4)
+    for end, steps in zip(ends, (3, 7), strict=True):
+        alone = PGD(epsilon=0.2, steps=steps, step_size=0.05, keep="last", loss=cross_entropy, seed=4)
+        assert torch.equal(end, alone(perceptron, images, labels))
+
+
+def test_curves_begin_at_the_clean_loss_and_agree_on_a_linear_model(linear, held_out):
+    measure = Curves(epsilon=0.2, epsilons=(0.1, 0.2), noise=0.01, steps=40, step_size=0.2 / 30)
+    found = measure(linear, held_out.sample(50, 0))
+    clean = cross_entropy(linear(held_out.sample(50, 0).images), held_out.sample(50, 0).labels).mean()
+    for attack in ("FGSM", "R-FGSM", "PGD"):
+        assert found[attack]["loss"][0] == pytest.approx(clean.item(), rel=1e-5)
+        assert sorted(found[attack]["loss"]) == found[attack]["loss"]
+    assert found["PGD"]["loss"][2] == pytest.approx(found["FGSM"]["loss"][2], rel=0.1)
+
+
+def test_a_linear_model_of_two_classes_has_the_same_gradient_everywhere(steep):
+    model, data = steep
+    found = alignment(model, data, noise=0.05, epsilon=0.3, seed=0, batches=BATCHES)
+    assert found == pytest.approx({"noise": 1.0, "ball": 1.0})
+
+
+def test_in_bfloat16_the_logits_are_coarser_and_come_back_in_float32(perceptron, held_out):
+    logits, exact = InBfloat16(perceptron)(held_out.images), perceptron(held_out.images)
+    assert logits.dtype == torch.float32
+    assert 0 < (logits - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "thirds"),
+    [
+        ("normal", {}, 3), ("fgsm", {}, 5), ("fgsm", {"clean_weight": 0.5}, 8), ("rfgsm+fgsm", {}, 10),
+        ("ensemble", {"clean_weight": 0.5}, 8), ("pgd", {"training_steps": 40}, 83), ("logit-distance", {}, 10),
+        ("step-distance", {}, 7), ("gat", {}, 8), ("gradalign", {}, 17), ("rs-fgsm", {}, 5), ("n-fgsm", {}, 5),
+    ],
+)  # fmt: skip
+def test_the_passes_of_an_update_are_those_of_the_objectives(method, settings, thirds):
+    assert method in METHODS
+    assert passes(replace(PAPER, method=method, **settings)) == thirds
+
+
+def test_a_timing_has_every_method_and_the_bare_loops():
+    record = run(replace(SMOKE, kind="timing"))
+    assert {"normal", "fgsm_only", "proposed", "pgd", "eat", "bare loop", "bare loop, channels last"} <= set(
+        record["seconds"]
+    )
+    assert all(len(rounds) == 1 and rounds[0] > 0 for rounds in record["seconds"].values())
+    assert record["operations"] == pytest.approx(2 * (28 * 28 * 2 * 25 + 14 * 14 * 4 * 2 * 25 + 4 * 49 * 64 + 64 * 10))
+    assert set(record["peak"]) == {"float32", "bfloat16"}
+
+
+def test_the_rows_of_cifar_10_are_augmented_and_labelled():
+    for profile in (PAPER, QUICK):
+        for row in cifar_rows(CIFAR[profile]).values():
+            assert row.augment
+            assert row.shown_data == "CIFAR-10 (JPEG copy)"
