@@ -1,4 +1,4 @@
-"""The built-in networks and the wrappers that mask on purpose."""
+"""The built-in networks."""
 
 import math
 
@@ -7,10 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F
 
 from unmask import models
-from unmask.models import BUILT_IN, build, initialise, lenet, masked, mlp, resnet, vgg
+from unmask.models import BUILT_IN, build, initialise, lenet, mlp, resnet, vgg
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 
@@ -303,10 +302,6 @@ def test_build_is_on_the_cpu_whatever_the_default_device():
         ),
         (lambda: resnet.resnet(depth=50), r"^depth: expected one of 18, 34, got 50$"),
         (lambda: vgg.vgg(depth=13), r"^depth: expected one of 11, 16, 19, got 13$"),
-        (lambda: masked.ScaledLogits(nn.Flatten(), 0), r"^factor: expected a number above 0, got 0$"),
-        (lambda: masked.ShiftedLogits(nn.Flatten(), math.inf), r"^offset: expected a finite number, got inf$"),
-        (lambda: masked.InputNoise(nn.Flatten(), -0.1), r"^sigma: expected a number of at least 0, got -0.1$"),
-        (lambda: masked.Quantised(nn.Flatten(), 1), r"^levels: expected a whole number of at least 2, got 1$"),
     ],
 )
 def test_errors_say_what_was_expected_and_found(call, message):
@@ -314,147 +309,6 @@ def test_errors_say_what_was_expected_and_found(call, message):
         call()
 
 
-# --- wrappers that mask
-
-
-@pytest.fixture(scope="module")
-def model():
-    return small("mlp", DIGITS, initialisation="xavier")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return images_for(DIGITS, 64)
-
-
-def input_gradient(model, images, loss=F.cross_entropy):
-    """Gradient of the summed loss for the first class."""
-    images = images.clone().requires_grad_()
-    loss(model(images), torch.zeros(len(images), dtype=torch.long), reduction="sum").backward()
-    return images.grad
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        masked.ScaledLogits,
-        masked.SoftmaxOutput,
-        masked.ZeroBackward,
-        masked.RandomSignBackward,
-        masked.ShiftedLogits,
-        lambda model: masked.InputNoise(model, 0.0),
-    ],
-)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_decision_is_the_wrapped_models(model, images, wrap, dtype):
-    logits = model(images)
-    top = logits.topk(2).values
-    clear = images[top[:, 0] - top[:, 1] > 0.1].to(dtype)  # a step of float32 near 1e6 is 0.0625
-    assert len(clear) > 20
-    # A wrapper takes any callable, not only modules.
-    outputs = wrap(lambda batch: model(batch.float()).to(dtype))(clear)
-    assert outputs.dtype == dtype
-    assert torch.equal(outputs.argmax(1), model(clear.float()).argmax(1))
-
-
-@pytest.mark.parametrize("wrapper", [masked.ZeroBackward, masked.RandomSignBackward])
-def test_replaced_gradients_leave_outputs_and_parameter_gradients_as_they_were(model, images, wrapper):
-    labels = torch.zeros(len(images), dtype=torch.long)
-    wanted = torch.autograd.grad(F.cross_entropy(model(images), labels), list(model.parameters()))
-    # The images need a gradient, as they do in an attack; otherwise the replacement has nothing to do.
-    outputs = wrapper(model)(images.clone().requires_grad_())
-    assert torch.equal(outputs, model(images))
-    found = torch.autograd.grad(F.cross_entropy(outputs, labels), list(model.parameters()))
-    assert all(map(torch.equal, wanted, found))
-
-
-def test_zero_backward_is_zero_even_where_the_loss_is_not_finite(model, images):
-    assert input_gradient(model, images).any()
-    assert not input_gradient(masked.ZeroBackward(model), images).any()
-    infinite = input_gradient(masked.ZeroBackward(model), images, lambda logits, labels, reduction: logits.sum() / 0)
-    assert torch.equal(infinite, torch.zeros_like(images))
-
-
-def test_random_signs_are_signs_and_depend_on_the_seed_alone(model, images):
-    signs = input_gradient(masked.RandomSignBackward(model, seed=3), images)
-    assert set(signs.unique().tolist()) == {-1.0, 1.0}
-    assert torch.equal(signs, input_gradient(masked.RandomSignBackward(nn.Flatten(), seed=3), images))
-    agreement = (signs == input_gradient(masked.RandomSignBackward(model, seed=4), images)).double().mean()
-    assert 0.4 < agreement < 0.6  # 4,096 fair coins: 0.5 with standard deviation 0.008
-
-
-def test_random_signs_belong_to_the_example_and_shatter(model, images):
-    wrapped = masked.RandomSignBackward(model)
-    signs = input_gradient(wrapped, images)
-    assert torch.equal(input_gradient(wrapped, images[5:7]), signs[5:7])
-    for step in (1e-3, 1 / 255, 0.01):
-        nudge = step * (2 * images_for(DIGITS, 64, seed=9) - 1)
-        assert 0.4 < (input_gradient(wrapped, images + nudge) == signs).double().mean() < 0.6
-    truth = input_gradient(model, images).sign()
-    assert 0.4 < (signs == truth).double().mean() < 0.6
-
-
-def test_random_signs_leave_the_global_random_state_alone(model, images):
-    before = torch.get_rng_state()
-    input_gradient(masked.RandomSignBackward(model), images)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_scaling_zeroes_the_float32_gradient_and_not_the_float64_one():
-    image = torch.tensor([[1.0, 0.0]])  # times 300: between 104, where float32 underflows, and 745, where float64 does
-    wrapped = masked.ScaledLogits(nn.Flatten(), 300.0)
-    assert input_gradient(nn.Flatten(), image).all()
-    assert not input_gradient(wrapped, image).any()
-    assert input_gradient(wrapped, image.double()).any()
-
-
-def test_softmax_rows_sum_to_one_and_the_logarithm_gives_the_logits_back(model, images):
-    probabilities = masked.SoftmaxOutput(model)(images)
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(images)))
-    torch.testing.assert_close(probabilities.log(), model(images).log_softmax(1))
-
-
-def test_shifting_rounds_logits_to_sixteenths(model, images):
-    rounded = masked.ShiftedLogits(model)(images) - 1e6
-    assert torch.equal(rounded, (model(images) * 16).round() / 16)
-    assert len(rounded.unique()) > 5
-
-
-def test_input_noise_differs_between_calls_and_follows_the_global_seed(model, images):
-    wrapped = masked.InputNoise(model, 0.1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        first, second = wrapped(images), wrapped(images)
-        torch.manual_seed(0)
-        again = wrapped(images)
-    assert not torch.equal(first, second)
-    assert torch.equal(first, again)
-
-
-def test_input_noise_has_the_stated_standard_deviation():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        noise = masked.InputNoise(nn.Flatten(), 0.2)(torch.zeros(100, 1000))
-    assert noise.std().item() == pytest.approx(0.2, rel=0.01)
-
-
-@given(levels=st.integers(2, 256))
-def test_quantised_keeps_images_on_the_levels_and_has_no_gradient(levels):
-    steps = levels - 1
-    grid = torch.arange(levels).reshape(1, levels) / steps
-    wrapped = masked.Quantised(nn.Flatten(), levels)
-    assert torch.equal(wrapped(grid), grid)
-    between = grid[:, :-1] + 0.4 / steps
-    assert torch.equal(wrapped(between), grid[:, :-1])
-    assert torch.equal(input_gradient(wrapped, between), torch.zeros_like(between))
-
-
-def test_wrapped_modules_are_found_by_torch(model):
-    wrapped = masked.ZeroBackward(masked.ScaledLogits(model))
-    assert len(list(wrapped.parameters())) == len(list(model.parameters()))
-    assert not wrapped.eval().model.model.training
-
-
-@pytest.mark.parametrize("module", [models, lenet, masked, mlp, resnet, vgg, models.geometry])
+@pytest.mark.parametrize("module", [models, lenet, mlp, resnet, vgg, models.geometry])
 def test_every_public_name_exists(module):
     assert all(hasattr(module, name) for name in module.__all__)

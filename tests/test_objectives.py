@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unmask.attacks import FGSM, PGD, RFGSM, RSFGSM
 from unmask.cli.train import OBJECTIVES, OPTIMIZERS
 from unmask.losses import cross_entropy, log_odds
+from unmask.models import build
 from unmask.models.masked import ScaledLogits
 from unmask.numerics import derive_seed, random_signs, random_uniform
 from unmask.objectives import (
@@ -23,6 +24,7 @@ from unmask.objectives import (
     PRESETS,
     Adversarial,
     Augmented,
+    Distilled,
     Ensemble,
     GradAlign,
     GuidedAdversarial,
@@ -30,6 +32,8 @@ from unmask.objectives import (
     Mixture,
     Normal,
     StepDistance,
+    Tempered,
+    soft_labels,
 )
 from unmask.optim import OPTIMIZERS as KNOWN_OPTIMIZERS
 from unmask.threat import Linf
@@ -45,11 +49,18 @@ def darkest(images):
     return -images.flatten(1)
 
 
+def teacher(images):
+    """Sure of one of ten classes."""
+    return 40 * images.flatten(1)[:, :10]
+
+
 EPSILON = 0.1
 DETERMINISTIC = {
     "normal": Normal(),
     "fgsm": Adversarial(attack=FGSM(epsilon=EPSILON)),
     "fgsm+clean": Adversarial(attack=FGSM(epsilon=EPSILON), clean_weight=0.5),
+    "tempered": Tempered(temperature=20.0),
+    "distilled": Distilled(teacher=teacher, temperature=20.0),
 }
 NOISY = {
     "rfgsm": Adversarial(attack=RFGSM(epsilon=EPSILON)),
@@ -84,7 +95,7 @@ class Watched(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.layers = nn.Sequential(
-                nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 4)
+                nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10)
             )
         self.seen, self.attacked = [], 0
 
@@ -126,6 +137,11 @@ def expected(objective, model, seen, labels):
         distance = (clean.softmax(1) - adversarial.softmax(1)).pow(2).sum(1).mean()
         return functional.cross_entropy(clean, labels) + objective.weight * distance
     (logits,) = logits
+    if isinstance(objective, Tempered):
+        return functional.cross_entropy(logits / 20, labels)
+    if isinstance(objective, Distilled):
+        soft = (teacher(seen[0]) / 20).softmax(1)
+        return -(soft * (logits / 20).log_softmax(1)).sum(1).mean()
     if isinstance(objective, Mixture):
         return functional.cross_entropy(logits, labels.repeat(2))
     first, last = logits.chunk(2) if len(logits) > len(labels) else (logits, logits)
@@ -160,7 +176,9 @@ def reach(objective):
     if isinstance(objective, LogitDistance) and objective.step_from_offset == "full":
         return EPSILON + objective.alpha
     attack = getattr(objective, "attack", None)
-    return EPSILON * (0 if isinstance(objective, Normal) else 1 + attack.k if isinstance(attack, NFGSM) else 1)
+    return EPSILON * (
+        0 if isinstance(objective, Normal | Tempered | Distilled) else 1 + attack.k if isinstance(attack, NFGSM) else 1
+    )
 
 
 @every_objective
@@ -179,7 +197,7 @@ def test_it_trains_on_images_near_the_given_ones(objective, model, batch):
 @every_objective
 def test_attacks_see_the_model_in_evaluation_mode(objective, model, batch):
     objective(model, *batch)
-    from_elsewhere = isinstance(objective, Normal | StepDistance | Ensemble)
+    from_elsewhere = isinstance(objective, Normal | StepDistance | Ensemble | Tempered | Distilled)
     assert (model.attacked > 0) == (not from_elsewhere)
 
 
@@ -496,6 +514,56 @@ def test_a_run_is_described_by_the_weights_of_its_sources():
     )
 
 
+# --- distillation
+
+
+def test_soft_labels_are_those_of_a_teacher_that_is_left_as_it_was(batch):
+    model, (images, _) = Watched(), batch
+    before = copy.deepcopy(model.state_dict())
+    found = soft_labels(model, images, 20.0)
+    assert model.training
+    assert not found.requires_grad
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    torch.testing.assert_close(found, (model.eval()(images) / 20).softmax(1))
+
+
+def test_what_is_trained_hot_has_larger_logits_and_saturates_when_used_cold(digits, held_out):
+    """Logits grow with the temperature, accuracy does not change; the student learns from its teacher alone."""
+    wrong = (digits.labels + 1) % 10
+
+    def trained(objective, labels=digits.labels):
+        model = build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,), seed=0)
+        for _ in Trainer(updates=200, learning_rate=0.01, objective=objective)(model, replace(digits, labels=labels)):
+            pass
+        return model.eval()
+
+    cold, hot = trained(Tempered(temperature=1.0)), trained(Tempered(temperature=30.0))
+    student = trained(Distilled(teacher=hot, temperature=30.0), wrong)
+    images, labels = held_out.images, held_out.labels
+    for model in (cold, hot, student):
+        assert (model(images).argmax(1) == labels).double().mean() > 0.9
+    leads = [-log_odds(model(images), labels).median() for model in (cold, hot, student)]
+    assert leads[1] > 3 * leads[0]
+    assert leads[2] > 3 * leads[0]
+    shares = [(model(images).softmax(1).amax(1) == 1).double().mean() for model in (cold, hot, student)]
+    assert shares[0] < 0.1
+    assert min(shares[1:]) > 0.5
+
+
+def test_a_distilled_run_is_described_by_the_weights_of_its_teacher():
+    source, other = Watched(), Watched()
+    nn.init.constant_(other.layers[5].bias, 1.0)
+    described = [repr(Distilled(teacher=one, temperature=20.0)) for one in (source, Watched(), other, teacher)]
+    assert described[0] == described[1] != described[2]
+    assert re.fullmatch(r"Distilled\(teacher=Watched [0-9a-f]{16}, temperature=20\.0\)", described[0])
+    assert described[3] == "Distilled(teacher=teacher, temperature=20.0)"
+
+
+def test_a_teacher_of_other_classes_is_refused(batch):
+    with pytest.raises(ValueError, match=r"^teacher: expected the model's 10 classes, got 36$"):
+        Distilled(teacher=brightest)(Watched(), *batch)
+
+
 # --- what an update costs
 
 COSTS = {  # forward, gradient in the images, gradient in the weights: one unit each
@@ -517,8 +585,8 @@ COSTS = {  # forward, gradient in the images, gradient in the weights: one unit 
 }
 
 
-@pytest.mark.parametrize("name", COSTS)
-def test_an_update_costs_what_is_said(name):
+@pytest.mark.parametrize(("name", "cost"), (COSTS | {"tempered": 3, "distilled": 4}).items())
+def test_an_update_costs_what_is_said(name, cost):
     """Counted by the products of a network of equal layers; the first of them asks for its input's gradient too."""
     batch, width, layers = 16, 8, 3
     scale = torch.ones(width, requires_grad=True)
@@ -530,11 +598,15 @@ def test_an_update_costs_what_is_said(name):
             hidden = torch.tanh(hidden @ weight)
         return hidden
 
-    presets = PRESETS | {"ensemble": lambda epsilon: Ensemble(attack=FGSM(epsilon=epsilon), sources=(model,))}
+    presets = PRESETS | {
+        "ensemble": lambda epsilon: Ensemble(attack=FGSM(epsilon=epsilon), sources=(model,)),
+        "tempered": lambda epsilon: Tempered(),
+        "distilled": lambda epsilon: Distilled(teacher=model),
+    }
     images = torch.rand(batch, 1, 2, width // 2, generator=torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
         presets[name](0.1)(model, images, torch.arange(batch) % width).backward()
-    assert counter.get_total_flops() == COSTS[name] * layers * 2 * batch * width * width
+    assert counter.get_total_flops() == cost * layers * 2 * batch * width * width
 
 
 # --- names and settings
@@ -556,6 +628,8 @@ def test_a_preset_trains_against_the_epsilon_it_is_given(name):
     [
         (lambda: Adversarial(attack=FGSM(epsilon=0.1), clean_weight=1), "clean_weight: .* from 0 to below 1, got 1"),
         (lambda: Adversarial(attack=FGSM(epsilon=0.1), clean_weight=-0.1), "clean_weight: expected .* got -0.1"),
+        (lambda: Tempered(temperature=0), "temperature: expected a number above 0, got 0"),
+        (lambda: Distilled(teacher=teacher, temperature=-1), "temperature: expected a number above 0, got -1"),
         (lambda: Mixture(attacks=()), "attacks: expected at least one, got none"),
         (lambda: Ensemble(attack=FGSM(epsilon=0.1), sources=()), "sources: expected at least one .*, got none"),
         (

@@ -14,7 +14,7 @@ import unmask
 
 ROOT = Path(unmask.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
-PACKAGES = ["adapters", "attacks", "data", "models", "objectives", "probes", "report"]
+PACKAGES = ["adapters", "attacks", "data", "models", "models.masked", "objectives", "probes", "report"]
 OFFERS = [(package, name) for package in PACKAGES for name in import_module(f"unmask.{package}").__all__]
 
 
@@ -45,7 +45,7 @@ def explained_constants(package):
     """The names that the package's files assign and explain in the statement after."""
     found = set()
     for path, tree in FILES.items():
-        if path.startswith(f"{package}/"):
+        if path.startswith(f"{package.replace('.', '/')}/"):
             for statement, after in pairwise(tree.body):
                 if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
                     targets = statement.targets if isinstance(statement, ast.Assign) else [statement]

@@ -7,9 +7,9 @@ record.py             0  Finding, Verdict, AuditRecord <-> JSON; files written w
 numerics.py           0  random numbers that belong to an example, models left as found, batches that fit in memory
 losses.py             0  per-example cross_entropy, log_odds, margin, dlr
 data/                 0  one data set per file: digits (embedded), mnist (also fashion), cifar10, the user's own
-models/               0  mlp, lenet (LeNet+, A-D), resnet, vgg; masked: wrappers that mask on purpose
 replay.py             0  what an audit says fooled a model, looked at again in plain torch
 optim.py              0  optimizers by name, the printed Adam's readings, schedules
+models/               1  mlp, lenet (LeNet+, A-D), resnet, vgg; masked/: models that mask on purpose
 weights.py            1  weights in files, ours and other people's, without running anything they contain
 threat.py             1  Linf(epsilon): project, random start, step; images in [0, 1]
 gradients.py          1  the gradient of a loss in the images

@@ -1,7 +1,7 @@
 """Classifiers that the papers use, by name, with weights that are a function of a seed.
 
-Each takes images (N, C, H, W) in [0, 1] and returns logits (N, classes). ``unmask.models.masked`` has the wrappers that
-mask on purpose.
+Each takes images (N, C, H, W) in [0, 1] and returns logits (N, classes). ``unmask.models.masked`` has models
+whose truth is known: wrappers and activations that mask on purpose.
 """
 
 from __future__ import annotations

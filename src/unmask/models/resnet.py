@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from unmask.models.geometry import Shape, check
@@ -27,6 +26,7 @@ class Block(nn.Module):
     (He et al. 2016, eqs. 1 and 2).
 
     Example:
+        >>> import torch
         >>> Block(4, 8, stride=2)(torch.zeros(2, 4, 6, 6)).shape
         torch.Size([2, 8, 3, 3])
     """
@@ -38,10 +38,12 @@ class Block(nn.Module):
         self.body = nn.Sequential(*first, nn.ReLU(), *second)
         changes = stride > 1 or before != after
         self.shortcut = nn.Sequential(*_convolution(before, after, 1, stride)) if changes else nn.Identity()
+        self.last = nn.ReLU()  # a module, not a function, so that it can be replaced like the others
 
     def forward(self, images: Tensor) -> Tensor:
         """Take (N, before, H, W) to (N, after, ceil(H / stride), ceil(W / stride))."""
-        return torch.relu(self.body(images) + self.shortcut(images))
+        result: Tensor = self.last(self.body(images) + self.shortcut(images))
+        return result
 
 
 def resnet(*, depth: int = 18, inputs: Shape = (3, 32, 32), classes: int = 10, width: int = 64) -> nn.Sequential:

@@ -1,15 +1,16 @@
 """What an update minimises: ``objective(model, images, labels, step=...) -> loss``, a scalar in nats.
 
-| file           | what                                                                                      |
-|----------------|-------------------------------------------------------------------------------------------|
-| objective.py   | `Objective`: the shape they all have; an attack with random numbers of its own per update |
-| adversarial.py | `Normal`; `Adversarial` on the images of one attack, `Mixture` on those of several        |
-| ensemble.py    | `Ensemble`: images made against other, finished models too                                |
-| noise.py       | `NFGSM`: images to train on that leave the ball                                           |
-| distance.py    | `LogitDistance` of FGSM and R-FGSM images; `StepDistance`, its cheaper relative           |
-| guided.py      | `GuidedAdversarial`: clean images, and a distance that guides the attack as well          |
-| alignment.py   | `GradAlign`: gradients within the ball must point the same way                            |
-| augmented.py   | `Augmented`: any of them on images that are cropped and flipped at random first           |
+| file            | what                                                                                       |
+|-----------------|--------------------------------------------------------------------------------------------|
+| objective.py    | `Objective`: the shape they all have; an attack with random numbers of its own per update  |
+| adversarial.py  | `Normal`; `Adversarial` on the images of one attack, `Mixture` on those of several         |
+| ensemble.py     | `Ensemble`: images made against other, finished models too                                 |
+| noise.py        | `NFGSM`: images to train on that leave the ball                                            |
+| distance.py     | `LogitDistance` of FGSM and R-FGSM images; `StepDistance`, its cheaper relative            |
+| guided.py       | `GuidedAdversarial`: clean images, and a distance that guides the attack as well           |
+| alignment.py    | `GradAlign`: gradients within the ball must point the same way                             |
+| distillation.py | `Tempered`, `Distilled`: defensive distillation, which masks; `soft_labels` of its teacher |
+| augmented.py    | `Augmented`: any of them on images that are cropped and flipped at random first            |
 
 ``step`` is the number of the update: it makes each update's noise fresh, and a resumed run's noise the same. Gradients
 never flow through an attack: its images are data. Attacks see the model in evaluation mode; the loss sees it as it is.
@@ -26,6 +27,7 @@ from unmask.objectives.adversarial import Adversarial, Mixture, Normal
 from unmask.objectives.alignment import GradAlign
 from unmask.objectives.augmented import Augmented
 from unmask.objectives.distance import LogitDistance, StepDistance
+from unmask.objectives.distillation import Distilled, Tempered, soft_labels
 from unmask.objectives.ensemble import Ensemble
 from unmask.objectives.guided import GuidedAdversarial
 from unmask.objectives.noise import NFGSM
@@ -36,6 +38,7 @@ __all__ = [
     "PRESETS",
     "Adversarial",
     "Augmented",
+    "Distilled",
     "Ensemble",
     "GradAlign",
     "GuidedAdversarial",
@@ -44,6 +47,8 @@ __all__ = [
     "Normal",
     "Objective",
     "StepDistance",
+    "Tempered",
+    "soft_labels",
 ]
 
 PRESETS: Mapping[str, Callable[[float], Objective]] = {
@@ -62,4 +67,7 @@ PRESETS: Mapping[str, Callable[[float], Objective]] = {
     "gradalign": lambda epsilon: GradAlign(epsilon=epsilon),
     "gat": lambda epsilon: GuidedAdversarial(epsilon=epsilon),
 }
-"""Objectives by the name the command line knows, each made from an epsilon. ``Ensemble`` needs other models as well."""
+"""Objectives by the name the command line knows, each made from an epsilon.
+
+``Ensemble`` and ``Distilled`` need other models as well; distillation knows no epsilon.
+"""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmask.attacks import Attack
-from unmask.numerics import Model, derive_seed, describe
+from unmask.numerics import Model, derive_seed
 from unmask.objectives.adversarial import Adversarial
-from unmask.objectives.objective import at_step
-from unmask.weights import digest
+from unmask.objectives.objective import at_step, in_words
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -62,10 +61,7 @@ class Ensemble:
 
     def __repr__(self) -> str:
         """The settings in words, with a digest of each source's weights, which torch's own words leave out."""
-        sources = ", ".join(
-            f"{type(source).__name__} {digest(source)}" if isinstance(source, nn.Module) else describe(source)
-            for source in self.sources
-        )
+        sources = ", ".join(in_words(source) for source in self.sources)
         return (
             f"Ensemble(attack={self.attack}, sources=({sources}), clean_weight={self.clean_weight}, seed={self.seed})"
         )

@@ -1,14 +1,15 @@
-"""The shape of an objective, and random numbers that are fresh in each update."""
+"""The shape of an objective, random numbers that are fresh in each update, and models told apart in words."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.attacks import Attack
-from unmask.numerics import Model, derive_seed
+from unmask.numerics import Model, derive_seed, describe
+from unmask.weights import digest
 
 
 class Objective(Protocol):
@@ -40,3 +41,13 @@ def at_step(attack: Attack, step: int) -> Attack:
     """
     settings: Any = attack
     return replace(settings, seed=derive_seed(settings.seed, step)) if hasattr(attack, "seed") else attack
+
+
+def in_words(model: Model) -> str:
+    """A finished model that an objective uses, in words: its class and a digest of its weights, or a function's name.
+
+    Example:
+        >>> in_words(nn.Linear(1, 1, bias=False)).partition(" ")[0], in_words(len)
+        ('Linear', 'len')
+    """
+    return f"{type(model).__name__} {digest(model)}" if isinstance(model, nn.Module) else describe(model)
