@@ -17,7 +17,7 @@ report/               1  text, figures, one self-contained HTML page; reads reco
 sweeps/               1  map a function over configurations in several processes; resumable
 checkpoint.py         2  the state of a training run, whole at any instant
 subject.py            2  a model made ready for an audit, with a note on all that had to be said about it
-attacks/              2  sign (FGSM, R-FGSM, FRSM), iterative (I-FGSM, PGD), deepfool, square; trial: several in batches
+attacks/              2  sign (FGSM and kin), iterative (I-FGSM, PGD), apgd, deepfool, square; trial: several in batches
 objectives.py         3  objective(model, images, labels, step=...) -> loss
 exhibits.py           3  histogram, specimens and environment for a report
 training.py           4  one loop, a generator that yields after each epoch
