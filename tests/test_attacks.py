@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from unmask.attacks import FGSM, FRSM, IFGSM, PGD, RFGSM, RSFGSM, DeepFool, Square, Trial
+from unmask.attacks import APGD, FGSM, FRSM, IFGSM, PGD, RFGSM, RSFGSM, DeepFool, Square, TargetedAPGD, Trial
 from unmask.attacks.trial import predict
-from unmask.losses import cross_entropy
+from unmask.losses import cross_entropy, dlr
 from unmask.models.masked import Quantised, ScaledLogits
 from unmask.numerics import Batches, random_signs
 from unmask.threat import Linf
@@ -39,6 +39,9 @@ ATTACKS = {
     "deepfool-l2": DeepFool(epsilon=EPSILON, steps=10),
     "deepfool-linf": DeepFool(epsilon=EPSILON, steps=10, norm=math.inf),
     "square": Square(epsilon=EPSILON, queries=12, restarts=2),
+    "apgd": APGD(epsilon=EPSILON, steps=5),
+    "apgd-restarts": APGD(epsilon=EPSILON, steps=5, restarts=2, loss=dlr),
+    "apgd-targeted": TargetedAPGD(epsilon=EPSILON, steps=5, targets=2),
 }
 WITHOUT_GRADIENTS = (FRSM, Square)
 
@@ -401,7 +404,7 @@ def test_frsm_adds_random_signs():
     assert torch.equal(found, 0.5 + 0.25 * random_signs(images, seed=5))
 
 
-@pytest.mark.parametrize("name", ["rfgsm", "rs-fgsm", "frsm", "pgd-best", "pgd-last", "square"])
+@pytest.mark.parametrize("name", ["rfgsm", "rs-fgsm", "frsm", "pgd-best", "pgd-last", "square", "apgd", "apgd-targeted"])
 def test_another_seed_draws_other_numbers(name):
     model, images = make("plain"), images_for(4)
     labels = predict(model, images)
@@ -509,18 +512,7 @@ def test_a_model_that_cannot_bear_the_fastest_layout_gets_the_usual_one():
     assert set(unable.strides[1:]) == {(36, 36, 6, 1)}
 
 
-# --- Square
-
-
-@settings(max_examples=5, deadline=None)
-@given(seed=st.integers(0, 10**6), epsilon=st.floats(0.01, 1), label=st.integers(0, 1))
-def test_square_finds_the_optimum_of_a_linear_model_that_withstands_it(seed, epsilon, label):
-    """Small squares try single pixels: 36 of them, all tried in 800 queries but for a chance of one in 10^7."""
-    model, direction = two_classes(seed, shift=100.0 if label == 0 else -100.0)
-    images = images_for(2, seed).double()
-    best = (images + epsilon * (1 - 2 * label) * direction.sign()).clamp(0, 1)
-    found = Square(epsilon=epsilon, queries=800, seed=seed)(model, images, torch.full((2,), label))
-    torch.testing.assert_close(found, best, rtol=0, atol=1e-9)
+# --- attacks that end where an example is misclassified
 
 
 class Watched(nn.Module):
@@ -538,6 +530,139 @@ class Watched(nn.Module):
 def never_wrong(images):
     """The same scores for every image."""
     return torch.tensor([1.0, 0.0]).to(images).expand(len(images), -1)
+
+
+def unbeatable(seed, label):
+    """A linear model that never leaves the label: of two classes that matter and two that do not."""
+    linear, direction = two_classes(seed, shift=100.0 if label == 0 else -100.0)
+    ballast = torch.full((1, 2), -1000.0, dtype=torch.float64)
+    model = lambda images: torch.cat([linear(images), ballast.expand(len(images), -1)], dim=1)  # noqa: E731
+    return model, (1 - 2 * label) * direction.sign()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        APGD(epsilon=0, steps=4),
+        APGD(epsilon=0, steps=4, restarts=2, loss=dlr),
+        TargetedAPGD(epsilon=0, steps=4),
+        TargetedAPGD(epsilon=0, steps=4, targets=1),
+    ],
+    ids=repr,
+)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), epsilon=st.floats(0, 1), label=st.integers(0, 1))
+def test_they_reach_the_optimum_of_a_linear_model_that_withstands_it(attack, seed, epsilon, label):
+    model, uphill = unbeatable(seed, label)
+    images = images_for(3, seed).double()
+    found = replace(attack, epsilon=epsilon)(model, images, torch.full((3,), label))
+    torch.testing.assert_close(found, (images + epsilon * uphill).clamp(0, 1), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "attack", [Square(epsilon=0.1, queries=40, restarts=2), APGD(epsilon=0.1, restarts=2)], ids=repr
+)
+def test_they_ask_only_about_examples_still_standing(attack):
+    model, images = Watched(by_brightness), torch.stack([torch.full(SHAPE, level) for level in (0.1, 0.45, 0.6)])
+    found = attack(model, images, torch.zeros(3, dtype=torch.int64))
+    counts = [len(points) for points in model.points]
+    assert counts[:2] == [3, 2]
+    assert sorted(counts, reverse=True) == counts
+    assert counts[-1] == 1
+    assert torch.equal(found[2], images[2])
+    assert predict(by_brightness, found).tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("attack", [Square(epsilon=0.3, queries=10**9), APGD(epsilon=0.3, steps=10**9)], ids=repr)
+def test_they_end_when_none_is_left(attack):
+    model, images = Watched(by_brightness), torch.full((2, *SHAPE), 0.49)
+    attack(model, images, torch.zeros(2, dtype=torch.int64))
+    assert len(model.points) < 100
+
+
+@pytest.mark.parametrize(
+    ("attack", "more"),
+    [
+        (Square(epsilon=EPSILON, queries=6), {"restarts": 3}),
+        (APGD(epsilon=EPSILON, steps=3), {"restarts": 3}),
+        (TargetedAPGD(epsilon=EPSILON, steps=3, targets=1), {"restarts": 2}),
+        (TargetedAPGD(epsilon=EPSILON, steps=3, targets=1), {"targets": 3}),
+    ],
+    ids=repr,
+)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_more_runs_never_help_the_model(attack, more, seed):
+    model, images = make("plain", seed=seed), images_for(12, seed)
+    labels, attack = predict(model, images), replace(attack, seed=seed)
+    fewer, more = attack(model, images, labels), replace(attack, **more)(model, images, labels)
+    assert ((predict(model, fewer) != labels) <= (predict(model, more) != labels)).all()
+
+
+# --- APGD
+
+
+def test_apgd_halves_its_steps_until_it_meets_the_top_of_a_hill():
+    """A step of one size for all time goes back and forth over it."""
+    tops = torch.tensor([0.42, 0.5, 0.61], dtype=torch.float64).view(3, 1)
+
+    def hill(images):
+        height = 1 + (images.flatten(1) - tops[: len(images)]).abs().sum(1)
+        return torch.stack([height, torch.zeros_like(height)], dim=1)
+
+    images, labels = torch.full((3, 1, 1, 2), 0.5, dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
+    images[:, 0, 0, 0] += torch.tensor([0.01, 0.02, 0.03])  # equal images would have equal starts
+    attack = APGD(epsilon=0.25, steps=100)
+    error = (attack(hill, images, labels).flatten(1) - tops).abs().amax(1)
+    fixed = PGD(epsilon=0.25, steps=100, step_size=0.1)(hill, images, labels)
+    assert (error < 0.005).all()
+    assert (error < 0.2 * (fixed.flatten(1) - tops).abs().amax(1)).all()
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.3])
+def test_a_restart_of_apgd_starts_elsewhere_in_the_ball(epsilon):
+    model, images = Watched(never_wrong), images_for(4)
+    APGD(epsilon=epsilon, steps=1, restarts=3)(model, images, torch.zeros(4, dtype=torch.int64))
+    starts = model.points[1::2]
+    assert len(starts) == 3
+    assert all((start - images).abs().max() <= epsilon + 1e-6 for start in starts)
+    assert all(not torch.equal(one, other) for one, other in combinations([images, *starts], 2))
+
+
+def test_each_target_has_a_run_of_its_own_in_the_order_of_the_logits():
+    """The one step of each run raises the target's pixel the most."""
+    images = torch.tensor([0.9, 0.1, 0.3, 0.2, 0.15]).view(1, 1, 1, 5).double()
+    model = Watched(lambda x: x.flatten(1))
+    TargetedAPGD(epsilon=0.01, steps=1, targets=3)(model, images, torch.tensor([0]))
+    assert len(model.points) == 1 + 3 * 2
+    starts, ends = model.points[1::2], model.points[2::2]
+    raised = [int((end - start).flatten().argmax()) for start, end in zip(starts, ends, strict=True)]
+    assert raised == [2, 3, 4]
+
+
+def test_targets_beyond_the_classes_are_left_out():
+    model, images = make("plain"), images_for(6)
+    labels = predict(model, images)
+    attack = TargetedAPGD(epsilon=0.02, steps=3, targets=3)
+    assert torch.equal(replace(attack, targets=9)(model, images, labels), attack(model, images, labels))
+
+
+def test_the_targeted_loss_needs_four_classes():
+    with pytest.raises(ValueError, match=r"^targeted_dlr: expected at least 4 classes, got 2"):
+        TargetedAPGD(epsilon=0.1)(by_brightness, images_for(2) * 0.5, torch.zeros(2, dtype=torch.int64))
+
+
+# --- Square
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), epsilon=st.floats(0.01, 1), label=st.integers(0, 1))
+def test_square_finds_the_optimum_of_a_linear_model_that_withstands_it(seed, epsilon, label):
+    """Small squares try single pixels: 36 of them, all tried in 800 queries but for a chance of one in 10^7."""
+    model, uphill = unbeatable(seed, label)
+    images = images_for(2, seed).double()
+    found = Square(epsilon=epsilon, queries=800, seed=seed)(model, images, torch.full((2,), label))
+    torch.testing.assert_close(found, (images + epsilon * uphill).clamp(0, 1), rtol=0, atol=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -582,24 +707,6 @@ def test_the_first_square_covers_its_share_of_the_image_and_may_lie_anywhere():
     assert changed.flatten(1).any(1).all()
 
 
-def test_square_asks_only_about_examples_still_standing():
-    model, images = Watched(by_brightness), torch.stack([torch.full(SHAPE, level) for level in (0.1, 0.45, 0.6)])
-    found = Square(epsilon=0.1, queries=40, restarts=2)(model, images, torch.zeros(3, dtype=torch.int64))
-    counts = [len(points) for points in model.points]
-    assert counts[:2] == [3, 2]
-    assert sorted(counts, reverse=True) == counts
-    assert counts[-40:] == [1] * 40
-    assert len(counts) == 81
-    assert torch.equal(found[2], images[2])
-    assert predict(by_brightness, found).tolist() == [0, 1, 1]
-
-
-def test_square_ends_when_none_is_left():
-    model, images = Watched(by_brightness), torch.full((2, *SHAPE), 0.49)
-    Square(epsilon=0.3, queries=10**9)(model, images, torch.zeros(2, dtype=torch.int64))
-    assert len(model.points) < 100
-
-
 def test_square_attacks_a_black_box():
     """One that knows no autograd, and has no gradient anywhere."""
 
@@ -610,16 +717,6 @@ def test_square_attacks_a_black_box():
     images = torch.full((2, 3, 4, 5), 0.5)
     found = Square(epsilon=0.1, queries=300)(black_box, images, torch.zeros(2, dtype=torch.int64))
     assert predict(black_box, found).tolist() == [1, 1]
-
-
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_another_restart_of_square_never_helps_the_model(seed):
-    model, images = make("plain", seed=seed), images_for(12, seed)
-    labels = predict(model, images)
-    attack = Square(epsilon=EPSILON, queries=6, seed=seed)
-    fewer, more = attack(model, images, labels), replace(attack, restarts=3)(model, images, labels)
-    assert ((predict(model, fewer) != labels) <= (predict(model, more) != labels)).all()
 
 
 # --- what an attack costs
@@ -660,12 +757,18 @@ def test_a_sweep_of_a_single_step_costs_one_gradient(attack):
         (PGD(epsilon=EPSILON, steps=5), 6, 5),
         (PGD(epsilon=EPSILON, steps=5, restarts=2), 12, 10),
         (DeepFool(epsilon=EPSILON, steps=5, candidates=3, overshoot=0), 5, 15),
+        (Square(epsilon=EPSILON, queries=7), 8, 0),
+        (Square(epsilon=EPSILON, queries=7, restarts=3), 22, 0),
+        (APGD(epsilon=EPSILON, steps=5), 7, 5),
+        (APGD(epsilon=EPSILON, steps=5, restarts=3), 19, 15),
+        (TargetedAPGD(epsilon=EPSILON, steps=5, targets=2), 13, 10),
+        (TargetedAPGD(epsilon=EPSILON, steps=5, restarts=2), 37, 30),
     ],
     ids=repr,
 )
 def test_passes_through_the_model(attack, forwards, backwards):
     model, images = Counted(make("plain")), images_for(4)
-    if isinstance(attack, DeepFool):  # on a model that never gives in
+    if not isinstance(attack, IFGSM | PGD):  # the others end early, but not on a model that never gives in
         model.model = Quantised(model.model, levels=2)
     attack(model, images, predict(model.model, images))
     assert (model.forwards, model.backwards) == (forwards, backwards)
@@ -679,7 +782,7 @@ def test_passes_through_the_model(attack, forwards, backwards):
     [
         *[
             (partial(kind, epsilon=8), r"^epsilon: .* \[0, 1\], got 8")
-            for kind in (FGSM, RFGSM, RSFGSM, FRSM, IFGSM, PGD, DeepFool, Square)
+            for kind in (FGSM, RFGSM, RSFGSM, FRSM, IFGSM, PGD, DeepFool, Square, APGD, TargetedAPGD)
         ],
         (lambda: FGSM(epsilon=math.nan), "^epsilon: .* got nan"),
         (lambda: RFGSM(epsilon=0.1, alpha=-0.1), r"^alpha: expected a number in \[0, 1\], got -0.1"),
@@ -701,6 +804,10 @@ def test_passes_through_the_model(attack, forwards, backwards):
         (lambda: Square(epsilon=0.1, restarts=0), "^queries and restarts: expected at least 1, got 1000 and 0"),
         (lambda: Square(epsilon=0.1, p_init=0), "^p_init: expected a number above 0 and up to 1, got 0"),
         (lambda: Square(epsilon=0.1, p_init=1.5), "^p_init: .* got 1.5"),
+        (lambda: APGD(epsilon=0.1, steps=0), "^steps and restarts: expected at least 1, got 0 and 1"),
+        (lambda: APGD(epsilon=0.1, restarts=0), "^steps and restarts: expected at least 1, got 100 and 0"),
+        (lambda: TargetedAPGD(epsilon=0.1, steps=0), "^steps and restarts: expected at least 1, got 0 and 1"),
+        (lambda: TargetedAPGD(epsilon=0.1, targets=0), "^targets: expected at least 1, got 0"),
     ],
 )
 def test_impossible_settings_are_refused(make_attack, message):

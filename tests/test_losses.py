@@ -10,15 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from unmask.losses import cross_entropy, dlr, log_odds, margin
+from unmask.losses import cross_entropy, dlr, log_odds, margin, targeted_dlr
 
-LOSSES = [cross_entropy, log_odds, margin, dlr]
+
+def towards_the_next(logits, labels):
+    """The targeted loss, each example's target being the class after its own."""
+    return targeted_dlr(logits, labels, targets=(labels + 1) % logits.shape[1])
+
+
+LOSSES = [cross_entropy, log_odds, margin, dlr, towards_the_next]
 
 
 @st.composite
 def batches(draw, scales=(0.1, 1.0, 10.0)):
     """Logits (N, K) in float64 without ties, and labels (N,)."""
-    count, classes, scale = draw(st.integers(1, 5)), draw(st.integers(3, 8)), draw(st.sampled_from(scales))
+    count, classes, scale = draw(st.integers(1, 5)), draw(st.integers(4, 8)), draw(st.sampled_from(scales))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
     logits = scale * torch.randn(count, classes, generator=generator, dtype=torch.float64)
     return logits, torch.randint(classes, (count,), generator=generator)
@@ -48,6 +54,7 @@ def test_definitions(batch):
             log_odds: math.log(sum(math.exp(value - z[y]) for value in others)),
             margin: max(others) - z[y],
             dlr: (max(others) - z[y]) / (ranked[0] - ranked[2]),
+            towards_the_next: (z[(y + 1) % len(z)] - z[y]) / (ranked[0] - (ranked[2] + ranked[3]) / 2),
         }
         for loss, value in expected.items():
             assert loss(logits, labels)[row].item() == pytest.approx(value, rel=1e-9, abs=1e-9), loss
@@ -133,13 +140,15 @@ def test_log_odds_never_saturates(dtype, lead):
 @given(batches(), st.floats(0.01, 100), st.floats(-50, 50))
 def test_dlr_ignores_scale_and_offset(batch, scale, offset):
     logits, labels = batch
-    torch.testing.assert_close(dlr(scale * logits + offset, labels), dlr(logits, labels), rtol=1e-6, atol=1e-6)
+    for loss in (dlr, towards_the_next):
+        torch.testing.assert_close(loss(scale * logits + offset, labels), loss(logits, labels), rtol=1e-6, atol=1e-6)
 
 
-def test_dlr_of_equal_logits_is_finite():
+@pytest.mark.parametrize("loss", [dlr, towards_the_next])
+def test_dlr_of_equal_logits_is_finite(loss):
     labels = torch.tensor([0])
-    assert dlr(torch.ones(1, 3), labels) == 0
-    assert gradient(dlr, torch.ones(1, 3), labels).isfinite().all()
+    assert loss(torch.ones(1, 4), labels) == 0
+    assert gradient(loss, torch.ones(1, 4), labels).isfinite().all()
 
 
 @settings(max_examples=50, deadline=None)
@@ -157,6 +166,7 @@ def test_the_sign_of_margin_and_dlr_is_the_decision(batch):
         (log_odds, 1, "^logits: expected at least 2 classes, got 1"),
         (margin, 1, "^logits: expected at least 2 classes, got 1"),
         (dlr, 2, "^dlr: expected at least 3 classes, got 2; use margin or log_odds"),
+        (towards_the_next, 3, "^targeted_dlr: expected at least 4 classes, got 3; use margin or log_odds"),
     ],
 )
 def test_too_few_classes_are_refused(loss, classes, message):

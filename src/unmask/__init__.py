@@ -20,7 +20,7 @@ sweeps/               1  map a function over configurations: local processes, or
 compare.py            2  two audits of the same images: what a change of the model won, example by example
 checkpoint.py         2  the state of a training run, whole at any instant
 subject.py            2  a model made ready for an audit, with a note on all that had to be said about it
-attacks/              2  sign (FGSM and random relatives), iterative (I-FGSM, PGD), deepfool, square; trial: in batches
+attacks/              2  one family of attacks per file; trial: several of them, in batches
 adapters/             2  other people's models and attacks made to fit; their libraries are loaded when used
 objectives/           3  objective(model, images, labels, step=...) -> loss, one family of training methods per file
 watch.py              3  readings of masking during training, the rule that calls it, the way back

@@ -103,6 +103,27 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     return margin(logits, labels) / (top[:, 0] - top[:, 2]).clamp_min(torch.finfo(logits.dtype).tiny)
 
 
+def targeted_dlr(logits: Tensor, labels: Tensor, *, targets: Tensor) -> Tensor:
+    """``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)``, z sorted downwards (Croce & Hein 2020, eq. 7).
+
+    ``targets`` (N,) names the class t that each example is pushed towards. It does not change with the logits' scale
+    or offset.
+
+    Raises:
+        ValueError: fewer than four classes.
+
+    Example:
+        >>> logits = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
+        >>> targeted_dlr(logits, torch.tensor([0]), targets=torch.tensor([2]))
+        tensor([-0.4000])
+    """
+    if logits.shape[1] < 4:
+        raise ValueError(f"targeted_dlr: expected at least 4 classes, got {logits.shape[1]}; use margin or log_odds")
+    top = logits.topk(4, dim=1).values
+    spread = (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(torch.finfo(logits.dtype).tiny)
+    return (_true(logits, targets) - _true(logits, labels)) / spread
+
+
 def _true(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.gather(1, labels[:, None]).squeeze(1)
 

@@ -81,12 +81,14 @@ class Linf:
         """The nearest allowed images; the shape and dtype stay."""
         return images.clamp(origin - self.epsilon, origin + self.epsilon).clamp_(0, 1)
 
-    def step(self, images: Tensor, direction: Tensor, *, size: float, origin: Tensor | None = None) -> Tensor:
+    def step(self, images: Tensor, direction: Tensor, *, size: float | Tensor, origin: Tensor | None = None) -> Tensor:
         """Move every pixel by ``size`` along the sign of ``direction``, then project around ``origin``.
 
-        Where the direction is 0 or NaN the pixel stays. ``origin`` defaults to ``images``.
+        Where the direction is 0 or NaN the pixel stays. ``size`` may be one for each example, (N, 1, 1, 1).
+        ``origin`` defaults to ``images``.
         """
-        moved = torch.add(images, torch.nan_to_num(direction).sign_(), alpha=size)
+        signs = torch.nan_to_num(direction).sign_()
+        moved = images + signs * size if isinstance(size, Tensor) else torch.add(images, signs, alpha=size)
         return self.project(moved, images if origin is None else origin)
 
     def random_start(self, images: Tensor, *, seed: int) -> Tensor:

@@ -4,10 +4,25 @@ Images are float (N, C, H, W) in [0, 1], labels int64 (N,); what comes back lies
 same dtype. The model is any callable to logits; it is attacked in evaluation mode and left as it was.
 """
 
+from unmask.attacks.apgd import APGD, TargetedAPGD
 from unmask.attacks.deepfool import DeepFool
 from unmask.attacks.iterative import IFGSM, PGD
 from unmask.attacks.sign import FGSM, FRSM, RFGSM, RSFGSM
 from unmask.attacks.square import Square
 from unmask.attacks.trial import Attack, Outcome, Trial
 
-__all__ = ["FGSM", "FRSM", "IFGSM", "PGD", "RFGSM", "RSFGSM", "Attack", "DeepFool", "Outcome", "Square", "Trial"]
+__all__ = [
+    "APGD",
+    "FGSM",
+    "FRSM",
+    "IFGSM",
+    "PGD",
+    "RFGSM",
+    "RSFGSM",
+    "Attack",
+    "DeepFool",
+    "Outcome",
+    "Square",
+    "TargetedAPGD",
+    "Trial",
+]

@@ -1,4 +1,4 @@
-"""The strongest point that an attack has seen of each example."""
+"""The strongest point that an attack has seen of each example, and two one-liners that the attacks share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Best:
         """Take the points that are stronger than what is held; ``rows`` says whose points they are."""
         held, already = self.loss[rows], self.fallen[rows]
         better = (fallen & ~already) | ((fallen == already) & (loss > held))
-        self.images[rows] = torch.where(better[:, None, None, None], points, self.images[rows])
+        self.images[rows] = torch.where(as_images(better), points, self.images[rows])
         self.loss[rows] = torch.where(better, loss.to(held.dtype), held)
         self.fallen[rows] = already | fallen
 
@@ -51,3 +51,13 @@ def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
         tensor([True])
     """
     return logits.argmax(1) != labels
+
+
+def as_images(values: Tensor) -> Tensor:
+    """One value per example, (N, 1, 1, 1), shaped to multiply images.
+
+    Example:
+        >>> as_images(torch.tensor([2.0, 3.0])).shape
+        torch.Size([2, 1, 1, 1])
+    """
+    return values[:, None, None, None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unmask.attacks.best import as_images
 from unmask.gradients import recordable
 from unmask.numerics import Model, undisturbed
 from unmask.threat import Linf, check_batch
@@ -124,11 +125,6 @@ def _nearest_boundary(logits: Tensor, point: Tensor, labels: Tensor, candidates:
         distance = gap.detach().abs() / size
         closer = (distance < nearest) & (column != labels)
         nearest = torch.where(closer, distance, nearest)
-        direction = slope.sign() if norm == math.inf else slope / _as_images(size)
-        step = torch.where(_as_images(closer), _as_images(distance + _BEYOND) * direction, step)
+        direction = slope.sign() if norm == math.inf else slope / as_images(size)
+        step = torch.where(as_images(closer), as_images(distance + _BEYOND) * direction, step)
     return step
-
-
-def _as_images(values: Tensor) -> Tensor:
-    """One value per example, shaped to multiply images."""
-    return values[:, None, None, None]

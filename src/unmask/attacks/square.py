@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unmask.attacks.best import Best, misclassified
+from unmask.attacks.best import Best, as_images, misclassified
 from unmask.losses import margin
 from unmask.numerics import (
     Model,
@@ -100,7 +100,7 @@ class Square:
             fallen, margins = ask(points, state.rows)
             better = margins >= state.margin
             state = state._replace(
-                up=torch.where(better[:, None, None, None], up, state.up),
+                up=torch.where(as_images(better), up, state.up),
                 margin=torch.where(better, margins, state.margin),
             )
             if fallen.any():
@@ -119,7 +119,7 @@ class Square:
         inside = _within(down, tall)[:, None, :, None] & _within(across, wide)[:, None, None, :]
         change = inside & (state.up ^ (words[:, 2:, None, None] < 0))
         idle = ~change.flatten(1).any(1)
-        return state.up ^ (change | (inside & idle[:, None, None, None]))
+        return state.up ^ (change | (inside & as_images(idle)))
 
     def _sides(self, query: int, height: int, width: int) -> tuple[int, int]:
         """Height and width of the square that a query changes; a side longer than the image is cut to it."""
