@@ -53,7 +53,7 @@ class Moment:
     slow_images: int
     scales: Sequence[float] = ()
     surrogate: nn.Module | None = None
-    batches: Batches = field(default_factory=lambda: Batches(size=1000))
+    batches: Batches = field(default_factory=lambda: Batches(size=128))
 
     def __call__(self, model: nn.Module, *, thorough: bool = False) -> dict[str, Any]:
         """All measurements; ``thorough`` runs the variants at every epsilon."""
