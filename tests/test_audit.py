@@ -31,7 +31,12 @@ def plain(perceptron, task):
 
 
 def outcomes(report):
-    return {attack.name: list(attack.correct) for attack in report.attacks}
+    """Who withstood each attack; who was not attacked withstood."""
+    found = {}
+    for attack in report.attacks:
+        held = dict(zip(attack.rows or range(report.samples), attack.correct, strict=True))
+        found[attack.name, len(held)] = [held.get(row, True) for row in range(report.samples)]
+    return found
 
 
 # --- what it finds

@@ -80,7 +80,9 @@ def test_the_evidence_of_an_audit_is_its_worst_case(report, saved, perceptron, h
     for index, attack, moved in zip(found.index, found.attack, replayed.moved, strict=True):
         assert (moved == 0) == (attack < 0)
         if attack >= 0:
-            assert not report.attacks[attack].correct[index]
+            tried = report.attacks[attack]
+            rows = list(tried.rows) or list(range(80))
+            assert not tried.correct[rows.index(index)]
     unaided = (~torch.tensor(report.correct["clean"])).nonzero().flatten()
     assert found.index[found.attack < 0].tolist() == unaided.tolist()
 

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unmask.attacks import FGSM, FRSM, PGD, Attack, Outcome, Square, Trial
-from unmask.evidence import Worst, collect, digest, pack
+from unmask.evidence import collect, digest, pack
 from unmask.exhibits import environment, log_odds_histogram, specimens
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model, derive_seed
-from unmask.probes.battery import QUERIES, Battery
+from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError
+from unmask.probes.ledger import Progress
 from unmask.probes.sweep import accuracy_curve
-from unmask.record import AttackResult, Curve, Proportion
+from unmask.record import AttackResult, Curve, Finding, Proportion
 from unmask.report import Report
 from unmask.subject import Subject, examine, gather
 from unmask.threat import parse_epsilon
 from unmask.verdict import decide, proportion
 
-Progress = Callable[[str, float], None]
-"""Called with what is being done, and the share of all work that has been done, in [0, 1]."""
+NO_TIME = "no time"
+"""Why something was not run."""
 
 GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-CURVE_IMAGES = 200
 CURVE_STEPS = 10
 CURVE_QUERIES = 100
-"""The curves over epsilon are drawn for fewer images, steps and queries: they show a shape, and decide nothing."""
+"""The curves over epsilon are drawn for some of the images, with few steps and queries: they decide nothing."""
 
 
 def audit(
@@ -42,6 +41,8 @@ def audit(
     reference: Attack | None = None,
     device: str | torch.device | None = None,
     batch_size: int = 128,
+    budget: float | None = None,
+    effort: Effort = FULL,
     seed: int = 0,
     subject: str = "model",
     data: str = "images",
@@ -59,6 +60,9 @@ def audit(
             gives no gradients.
         device: where to work; by default where the model is.
         batch_size: how many images at once; halved by itself when memory runs out.
+        budget: seconds to work for; an attack that will presumably take longer than is left is not begun, and listed as
+            not run. The first two, without attack and the reference, always are.
+        effort: how much is tried: ``FULL`` or ``QUICK``, or settings of your own.
         classes: names of the classes, for the report and as a check on the number of logits.
         progress: called as the work goes on.
 
@@ -74,23 +78,33 @@ def audit(
         >>> audit(model, digits.images, digits.labels, epsilon=0.1).verdict
         'inconclusive'
     """
-    started = time.perf_counter()
     bound = parse_epsilon(epsilon)
     batches = Batches(size=batch_size, device=_device(model, device))
-    known = None if classes is None else len(classes)
     images, labels = gather(images, labels)
-    audited = examine(model, images, labels, batches=batches, classes=known)
-    task = (audited.model, audited.images, audited.labels)
-    reference = reference or _usual_reference(bound, audited.gradients, seed)
-    battery = Battery(
-        reference, epsilon=bound, classes=audited.classes, seed=seed, batches=batches, gradients=audited.gradients
+    audited = examine(model, images, labels, batches=batches, classes=None if classes is None else len(classes))
+    ledger = Ledger(images=audited.images, labels=audited.labels, batches=batches, seconds=budget, progress=progress)
+    kit = Kit(
+        reference=reference or _usual_reference(bound, audited.gradients, seed),
+        model=audited.model,
+        ledger=ledger,
+        epsilon=bound,
+        seed=seed,
+        classes=audited.classes,
+        effort=effort,
     )
-    curves, worst = _attack(battery, reference, audited, bound, seed, batches, progress)
-    findings = [probe(*task) for probe in battery.probes]
-    clean, claimed = battery.clean(*task), battery.claimed(*task)
+    battery = Battery(kit, gradients=audited.gradients)
+    ledger.expected = battery.expected
+    task = (audited.model, audited.images, audited.labels)
+    clean, claimed = kit.clean(*task), kit.claimed(*task)
+    _check_reach(claimed.images, audited.images, bound)
+    findings, unanswered = _ask(battery, audited)
+    left_out = _search(battery, audited)
+    curves = _curves(kit, audited)
+    ledger.close()
+    worst = ledger.reached()
     correct = {"clean": clean.correct, "claimed": claimed.correct, "worst case": worst.correct}
     shares = {name: _share(held) for name, held in correct.items()}
-    attacks = [_result(trial, trial(*task)) for trial, _ in battery.trials[1:]]
+    attacks = [_result(*entry) for entry in ledger.entries[1:]]
     names = [attack.name for attack in attacks]
     evidence = pack(collect(worst, audited.images, audited.labels), epsilon=bound, attacks=names)
     return Report(
@@ -99,7 +113,7 @@ def audit(
         samples=len(labels),
         classes=audited.classes,
         epsilon=bound,
-        reference=battery.claimed.settings,
+        reference=kit.claimed.settings,
         clean=shares["clean"],
         claimed=shares["claimed"],
         robust=shares["worst case"],
@@ -108,7 +122,7 @@ def audit(
             clean=shares["clean"],
             classes=audited.classes,
             claimed=claimed.correct.tolist(),
-            not_run=battery.not_run,
+            not_run=battery.not_run | unanswered,
             left=shares["worst case"],
         ),
         findings=findings,
@@ -116,61 +130,59 @@ def audit(
         curves=curves,
         histograms=[log_odds_histogram((-clean.loss).tolist())],
         specimens=specimens(audited.images, audited.labels, clean, claimed, worst, attacks=names, classes=classes),
-        notes=[*audited.notes, *_shortened(len(labels))],
-        seconds=time.perf_counter() - started,
+        notes=[*audited.notes, *_shortened(len(labels), effort)],
+        seconds=ledger.spent(),
         seed=seed,
         environment=environment(torch.device(batches.device or "cpu"), audited.images.dtype),
         correct={name: held.tolist() for name, held in correct.items()},
         images_digest=digest(images, labels),
         evidence_digest=hashlib.sha256(evidence).hexdigest(),
-        not_run=battery.not_run,
+        not_run=battery.not_run | unanswered | left_out | battery.skipped,
         evidence=evidence,
     )
 
 
 def _usual_reference(epsilon: float, gradients: bool, seed: int) -> Attack:
     """What people take: one step along the gradient, or a search where there is none."""
-    blunt, search = FGSM(epsilon=epsilon, loss=cross_entropy), Square(epsilon=epsilon, queries=QUERIES, seed=seed)
+    blunt, search = FGSM(epsilon=epsilon, loss=cross_entropy), Square(epsilon=epsilon, queries=1000, seed=seed)
     return blunt if gradients else search
 
 
-def _attack(
-    battery: Battery,
-    reference: Attack,
-    audited: Subject,
-    epsilon: float,
-    seed: int,
-    batches: Batches,
-    progress: Progress | None,
-) -> tuple[list[Curve], Worst]:
-    """Run every trial once, so that the probes only have to recall it, and draw the curves; report how far it is.
+def _ask(battery: Battery, audited: Subject) -> tuple[list[Finding], dict[str, str]]:
+    """What the probes found, and those there was no time for."""
+    findings, unanswered = [], {}
+    for probe in battery.probes:
+        try:
+            findings.append(probe(audited.model, audited.images, audited.labels))
+        except OutOfTimeError:
+            unanswered[probe.name] = NO_TIME
+    return findings, unanswered
 
-    Of all the images that the trials find, only the worst of each example are kept.
-    """
-    generator = torch.Generator().manual_seed(derive_seed(seed, "curves"))
-    few = torch.randperm(len(audited.labels), generator=generator)[:CURVE_IMAGES]
-    epsilons = sorted({*GRID, epsilon})
-    shown = _shown(reference, epsilon, audited.gradients)
-    whole = sum(cost for _, cost in battery.trials) * len(audited.labels)
-    meter = _Meter(batches, progress, whole + sum(cost for _, cost in shown.values()) * len(epsilons) * len(few))
 
-    def run(trial: Trial, cost: float) -> Outcome:
-        meter.begin(trial.name, cost)
-        outcome = trial(audited.model, audited.images, audited.labels)
-        if trial is battery.claimed:
-            _check_reach(outcome.images, audited.images, epsilon)
-        return outcome
+def _search(battery: Battery, audited: Subject) -> dict[str, str]:
+    """Look for the worst case among the examples that still stand; returns the attacks there was no time for."""
+    ledger, left_out = battery.kit.ledger, {}
+    for trial in battery.search():
+        standing = ledger.reached().correct.nonzero().flatten()
+        if not len(standing):
+            break
+        part = ledger.part(standing)
+        try:
+            trial(audited.model, part.images, part.labels)
+        except OutOfTimeError:
+            left_out[trial.name] = NO_TIME
+    return left_out
 
-    first, *others = battery.trials
-    worst = Worst(run(*first))
-    for pair in others:
-        worst.add(run(*pair))
-    task, curves = (audited.model, audited.images[few], audited.labels[few]), []
-    for name, (attack, cost) in shown.items():
-        meter.begin(f"{name}, over epsilon", len(epsilons) * cost)
-        curves.append(accuracy_curve(name, attack, *task, epsilons=epsilons, batches=batches))
-    meter.end()
-    return curves, worst
+
+def _curves(kit: Kit, audited: Subject) -> list[Curve]:
+    """Accuracy over epsilon for the attacks worth showing, on a sample."""
+    part = kit.ledger.sample(kit.effort.shown, seed=derive_seed(kit.seed, "curves"))
+    epsilons, curves = sorted({*GRID, kit.epsilon}), []
+    for name, (attack, cost) in _shown(kit.reference, kit.epsilon, audited.gradients).items():
+        kit.ledger.work(f"{name}, over epsilon", len(epsilons) * cost)
+        task = (audited.model, part.images, part.labels)
+        curves.append(accuracy_curve(name, attack, *task, epsilons=epsilons, batches=kit.ledger.batches))
+    return curves
 
 
 def _shown(reference: Attack, epsilon: float, gradients: bool) -> dict[str, tuple[Any, float]]:
@@ -187,27 +199,6 @@ def _shown(reference: Attack, epsilon: float, gradients: bool) -> dict[str, tupl
     return shown
 
 
-class _Meter:
-    """Tells how much of the whole work, in gradients, has been done."""
-
-    def __init__(self, batches: Batches, progress: Progress | None, whole: float) -> None:
-        self.batches, self.progress, self.whole = batches, progress, whole
-        self.done = 0.0
-
-    def begin(self, stage: str, cost: float) -> None:
-        """From here on each image that the batches finish has cost so many gradients."""
-
-        def advance(rows: int) -> None:
-            self.done += rows * cost / self.whole
-            if self.progress:
-                self.progress(stage, min(self.done, 1.0))
-
-        self.batches.progress = advance
-
-    def end(self) -> None:
-        self.batches.progress = None
-
-
 def _check_reach(found: Tensor, images: Tensor, epsilon: float) -> None:
     """Refuse a reference attack that is allowed more than the audit: its images would count for the worst case."""
     moved, (low, high) = float((found - images).abs().max()), found.aminmax()
@@ -219,14 +210,20 @@ def _check_reach(found: Tensor, images: Tensor, epsilon: float) -> None:
         )
 
 
-def _shortened(total: int) -> list[str]:
+def _shortened(total: int, effort: Effort) -> list[str]:
     """What was measured on part of the images."""
-    return [f"The curves over epsilon rest on {CURVE_IMAGES} of the images."] if total > CURVE_IMAGES else []
+    return [f"The curves over epsilon rest on {effort.shown} of the images."] if total > effort.shown else []
 
 
-def _result(trial: Trial, outcome: Outcome) -> AttackResult:
+def _result(trial: Trial, rows: Tensor | None, outcome: Outcome) -> AttackResult:
     correct = outcome.correct
-    return AttackResult(name=trial.name, settings=trial.settings, correct=correct.tolist(), accuracy=_share(correct))
+    return AttackResult(
+        name=trial.name,
+        settings=trial.settings,
+        correct=correct.tolist(),
+        accuracy=_share(correct),
+        rows=[] if rows is None else rows.tolist(),
+    )
 
 
 def _share(correct: Tensor) -> Proportion:

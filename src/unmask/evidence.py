@@ -42,14 +42,16 @@ class Worst:
         self._right = clean.correct
         self._added = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Take what this attack did worse than those before."""
+    def add(self, outcome: Outcome, rows: Tensor | None = None) -> None:
+        """Take what this attack did worse than those before; ``rows`` are the examples attacked, by default all."""
         self._added += 1
-        worse = (self.correct & ~outcome.correct) | ((self.correct == outcome.correct) & (outcome.loss > self._loss))
-        rows = (worse & self._right).nonzero().squeeze(1)
+        rows = torch.arange(len(self.correct)) if rows is None else rows
+        stood = self.correct[rows]
+        worse = (stood & ~outcome.correct) | ((stood == outcome.correct) & (outcome.loss > self._loss[rows]))
+        new = (worse & self._right[rows]).nonzero().squeeze(1)
         for held, found in zip((self.images, self.predictions, self.correct, self._loss), outcome, strict=True):
-            held[rows] = found[rows]
-        self.attack[rows] = self._added
+            held[rows[new]] = found[new]
+        self.attack[rows[new]] = self._added
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,10 +52,13 @@ class Finding:
         symptom: what was measured, in one sentence with the figures.
         intervention: the remedy that was tried.
         control: the unrepaired attack that was given the same budget.
-        before: per example, whether it is still classified correctly under the control.
+        before: per example, whether it is still classified correctly under the control; empty where no symptom called
+            for the remedy.
         after: the same under the remedied attack.
         advice: what to do if the cause is confirmed.
         evidence: further values per example, by name.
+        rows: the examples that ``before`` and ``after`` are about, by number; empty means all.
+        effect: the share of examples that the remedy must win to confirm the cause.
         blinding: the symptom alone leaves gradient attacks without direction, so that unless the remedy is confirmed
             the verdict stays open.
     """
@@ -72,16 +75,18 @@ class Finding:
     after: Sequence[bool]
     advice: str
     evidence: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    rows: Sequence[int] = field(default_factory=list)
+    effect: float = 0.02
     blinding: bool = False
 
     @property
     def accuracy_before(self) -> float:
-        """Accuracy under the unrepaired attack of equal budget, in [0, 1]."""
+        """Accuracy under the unrepaired attack of equal budget, in [0, 1]; only where the remedy was tried."""
         return sum(self.before) / len(self.before)
 
     @property
     def accuracy_after(self) -> float:
-        """Accuracy under the remedied attack, in [0, 1]."""
+        """Accuracy under the remedied attack, in [0, 1]; only where it was tried."""
         return sum(self.after) / len(self.after)
 
 
@@ -117,12 +122,16 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackResult:
-    """One attack that was run: its name, its settings in words, and per example whether the model withstood it."""
+    """One attack that was run: its name, its settings in words, and per example whether the model withstood it.
+
+    ``rows`` are the examples that were attacked, by number; empty means all.
+    """
 
     name: str
     settings: str
     correct: Sequence[bool]
     accuracy: Proportion
+    rows: Sequence[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from unmask.record import Cause, Finding, Proportion, Verdict
 
 EFFECT = 0.02
-"""A remedy must win back more than this share of all examples, by the lower end of its interval, to confirm a cause."""
+"""What remains matters if it is more than this share of all examples."""
 
 LEVEL = 0.95
 
@@ -84,8 +84,9 @@ def decide(
 ) -> Verdict:
     """Apply the rule to all findings.
 
-    A cause is confirmed when its symptom is present and its remedy gains more than ``EFFECT``, by the lower end of the
-    corrected interval, on the same examples: over the unrepaired attack of equal budget, and over what was claimed.
+    A cause is confirmed when its symptom is present and its remedy gains more than the finding's ``effect``, by the
+    lower end of the corrected interval, on the same examples: over the unrepaired attack of equal budget, and over what
+    was claimed. The correction counts all findings, also those whose symptom is absent, whose remedy was not tried.
     The smaller of the two gains is reported. Any confirmed cause of kind ``"masking"`` makes the verdict ``"masked"``.
     It is ``"inconclusive"`` where a symptom is present and the interval leaves both answers open, where gradient
     attacks are blind and no other attack settled the matter, where probes could not be run and something is left that
@@ -109,23 +110,21 @@ def decide(
             weaknesses=[],
         )
     decisive = [finding for finding in findings if finding.kind != "symptom"]
-    gains = {finding.name: _gain(finding, claimed, len(decisive)) for finding in decisive}
-    findings = decisive
-    confirmed = [finding for finding in findings if finding.fired and gains[finding.name].low > EFFECT]
+    findings = [finding for finding in decisive if finding.fired]
+    gains = {finding.name: _gain(finding, claimed, len(decisive)) for finding in findings}
+    confirmed = [finding for finding in findings if gains[finding.name].low > finding.effect]
     causes = _ranked(confirmed, gains, "masking")
     weaknesses = _ranked(confirmed, gains, "weak attack")
     if causes:
         return Verdict(answer="masked", reason=_because(causes), causes=causes, weaknesses=weaknesses)
-    if blind := [finding for finding in findings if finding.fired and finding.blinding]:
+    if blind := [finding for finding in findings if finding.blinding]:
         reason = f"{blind[0].symptom} No attack that was run can stand in for gradients here: ask a query attack."
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
     open_questions = [
-        finding
-        for finding in findings
-        if finding.kind == "masking" and finding.fired and gains[finding.name].high > EFFECT
+        finding for finding in findings if finding.kind == "masking" and gains[finding.name].high > finding.effect
     ]
     if open_questions:
-        reason = _undecided(open_questions[0], gains)
+        reason = _undecided(open_questions[0], gains[open_questions[0].name], len(decisive))
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
     if not_run:
         answer, reason = _without_all(not_run, left)
@@ -135,7 +134,9 @@ def decide(
 
 def _gain(finding: Finding, claimed: Sequence[bool] | None, comparisons: int) -> PairedGain:
     """What the remedy wins over its control, or over what was claimed, whichever is less."""
-    over = [finding.before] if claimed is None else [finding.before, claimed]
+    over = [finding.before]
+    if claimed is not None:
+        over.append([claimed[row] for row in finding.rows] if finding.rows else claimed)
     return min((paired_gain(held, finding.after, comparisons=comparisons) for held in over), key=lambda one: one.low)
 
 
@@ -161,21 +162,20 @@ def _because(causes: Sequence[Cause]) -> str:
     )
 
 
-def _undecided(finding: Finding, gains: dict[str, PairedGain]) -> str:
+def _undecided(finding: Finding, gain: PairedGain, comparisons: int) -> str:
     """What is open, and how many images would settle it: the interval's half width must fall below the distance."""
-    gain = gains[finding.name]
-    distance = max(abs(gain.gain - EFFECT), EFFECT / 4)
-    z = _stats().norm.ppf(1 - (1 - LEVEL) / 2 / len(gains))
+    distance = max(abs(gain.gain - finding.effect), finding.effect / 4)
+    z = _stats().norm.ppf(1 - (1 - LEVEL) / 2 / comparisons)
     needed = math.ceil(z**2 * gain.variance / distance**2)
     return (
         f"The symptom of {finding.name} is present, and its remedy gains between {100 * gain.low:.1f} and "
-        f"{100 * gain.high:.1f} points, which leaves open whether it is more than {100 * EFFECT:.0f}: "
+        f"{100 * gain.high:.1f} points, which leaves open whether it is more than {100 * finding.effect:.0f}: "
         f"about {max(needed, len(finding.before) + 1):,} images would settle it, {len(finding.before):,} were used."
     )
 
 
 def _cleared(findings: Sequence[Finding], gains: dict[str, PairedGain]) -> str:
-    present = [finding for finding in findings if finding.kind == "masking" and finding.fired]
+    present = [finding for finding in findings if finding.kind == "masking"]
     if not present:
         return "No symptom of masking is present."
     reason = "; ".join(

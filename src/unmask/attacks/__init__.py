@@ -7,6 +7,7 @@ same dtype. The model is any callable to logits; it is attacked in evaluation mo
 from unmask.attacks.apgd import APGD, TargetedAPGD
 from unmask.attacks.deepfool import DeepFool
 from unmask.attacks.iterative import IFGSM, PGD
+from unmask.attacks.on_model import OnModel
 from unmask.attacks.sign import FGSM, FRSM, RFGSM, RSFGSM
 from unmask.attacks.square import Square
 from unmask.attacks.trial import Attack, Outcome, Trial
@@ -21,6 +22,7 @@ __all__ = [
     "RSFGSM",
     "Attack",
     "DeepFool",
+    "OnModel",
     "Outcome",
     "Square",
     "TargetedAPGD",

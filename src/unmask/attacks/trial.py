@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from itertools import groupby
 from types import FunctionType
 from typing import NamedTuple
@@ -49,6 +50,7 @@ class Trial:
         batches: how the work is cut up.
         keep_images: whether the images are remembered too. Otherwise an outcome that is recalled has none of them,
             (0, C, H, W), so that a dozen trials hold no dozen copies of a data set.
+        entered: who keeps the books: given the trial, the images and what runs it, it returns the outcome.
 
     Example:
         >>> from unmask.attacks import FGSM
@@ -63,6 +65,7 @@ class Trial:
     name: str = ""
     batches: Batches = field(default_factory=Batches)
     keep_images: bool = True
+    entered: Callable[[Trial, Tensor, Callable[[], Outcome]], Outcome] | None = field(default=None, repr=False)
     _remembered: tuple[tuple[object, ...], Outcome] | None = field(default=None, init=False, repr=False)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
@@ -73,11 +76,15 @@ class Trial:
             for held, given in zip(self._remembered[0], task, strict=True)
         ):
             return self._remembered[1]
-        outcome = Outcome(*self.batches(lambda x, y: self._worst(model, x, y), images, labels))
+        run = partial(self._run, model, images, labels)
+        outcome = self.entered(self, images, run) if self.entered else run()
         # A part of a tensor holds all of it: what is not to be kept is made anew.
         kept = outcome if self.keep_images else outcome._replace(images=outcome.images[:0].clone())
         self._remembered = (task, kept)
         return outcome
+
+    def _run(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
+        return Outcome(*self.batches(lambda x, y: self._worst(model, x, y), images, labels))
 
     def _worst(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
         rows = torch.arange(len(images), device=images.device)

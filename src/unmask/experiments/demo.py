@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from unmask.attacks import FGSM
-from unmask.audit import Progress, audit
+from unmask.audit import audit
 from unmask.data import Dataset, load
 from unmask.models import build
 from unmask.objectives import Adversarial, LogitDistance
+from unmask.probes.ledger import Progress
 from unmask.report import Report
 from unmask.training import Trainer
 

@@ -1,17 +1,52 @@
 """Probes: one symptom of masking each, with the intervention that would remove it.
 
-Called as ``probe(model, images, labels) -> Finding``. A probe holds two trials: the *remedy*, and the *control*, which
-is the unrepaired attack with the same budget of gradients. Trials remember their outcome, so probes that share one
-share its cost.
+Called as ``probe(model, images, labels) -> Finding``. Where its symptom is present a probe tries its `Repair`: the
+*remedy* against the *control*, which is the unrepaired attack with the same budget of gradients and looks. Trials
+remember their outcome, so probes that share one share its cost.
 """
 
+from unmask.probes.activations import Activations
 from unmask.probes.battery import Battery
+from unmask.probes.blackbox import BlackBox
+from unmask.probes.company import Company
+from unmask.probes.kit import FULL, QUICK, Effort, Kit
+from unmask.probes.ledger import Ledger, OutOfTimeError, Part
 from unmask.probes.noise import Noise
+from unmask.probes.precision import Precision
+from unmask.probes.probe import Probe, Repair
 from unmask.probes.queries import Queries
+from unmask.probes.randomness import Randomness
+from unmask.probes.reference import Broken
 from unmask.probes.saturation import Saturation
+from unmask.probes.scale import Scale
 from unmask.probes.smoothness import Smoothness
 from unmask.probes.strength import Strength
 from unmask.probes.sweep import Sweep
 from unmask.probes.vanishing import Vanishing
 
-__all__ = ["Battery", "Noise", "Queries", "Saturation", "Smoothness", "Strength", "Sweep", "Vanishing"]
+__all__ = [
+    "FULL",
+    "QUICK",
+    "Activations",
+    "Battery",
+    "BlackBox",
+    "Broken",
+    "Company",
+    "Effort",
+    "Kit",
+    "Ledger",
+    "Noise",
+    "OutOfTimeError",
+    "Part",
+    "Precision",
+    "Probe",
+    "Queries",
+    "Randomness",
+    "Repair",
+    "Saturation",
+    "Scale",
+    "Smoothness",
+    "Strength",
+    "Sweep",
+    "Vanishing",
+]

@@ -28,6 +28,7 @@ class Queries:
 
     control: Trial
     remedy: Trial
+    name: str = "reference attack weaker than queries"
     threshold: float = 0.02
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
@@ -35,7 +36,7 @@ class Queries:
         before, after = self.control(model, images, labels).correct, self.remedy(model, images, labels).correct
         value = (before.double().mean() - after.double().mean()).item()
         return Finding(
-            name="reference attack weaker than queries",
+            name=self.name,
             kind="weak attack",
             value=value,
             threshold=self.threshold,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.attacks import Trial
 from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches, Model, undisturbed
+from unmask.probes.probe import Repair
 from unmask.record import Finding
 
 
@@ -18,24 +18,26 @@ from unmask.record import Finding
 class Saturation:
     """Symptom: ``p_y`` rounds to 1 on more than ``threshold`` of the images. Remedy: the log-odds loss, same attack.
 
-    Control and remedy are one trial where the audited attack does not use cross entropy: then nothing is claimed that
-    saturation could have spoilt, and the symptom counts for nothing.
+    It does not apply where the audited attack does not use cross entropy: then nothing is claimed that saturation could
+    have spoilt.
 
     Evidence per example: ``log odds`` for the true class; ``saturated``, whether ``p_y`` is exactly 1; ``zero
     gradient``, of cross entropy; ``fidelity``, the share of pixels where cross entropy's gradient has the sign of
     log-odds', over those where the latter is not 0 (1 where it is 0 throughout).
 
     Example:
-        >>> from unmask.attacks import FGSM
+        >>> from unmask.attacks import FGSM, Trial
         >>> blunt, exact = FGSM(epsilon=0.2, loss=cross_entropy), FGSM(epsilon=0.2)
-        >>> probe = Saturation(control=Trial(attacks=[blunt]), remedy=Trial(attacks=[exact]))
+        >>> control, remedy = Trial(attacks=[blunt]), Trial(attacks=[exact])
+        >>> probe = Saturation(repair=Repair(does="log-odds", against="as it is", control=control, remedy=remedy))
         >>> sure = lambda x: 100 * x.flatten(1)
         >>> probe(sure, torch.tensor([0.65, 0.35]).view(1, 1, 1, 2), torch.tensor([0])).fired
         True
     """
 
-    control: Trial
-    remedy: Trial
+    repair: Repair
+    applies: bool = True
+    name: str = "float32 saturation"
     threshold: float = 0.01
     batches: Batches = field(default_factory=Batches)
 
@@ -43,20 +45,18 @@ class Saturation:
         """Measure the symptom on all images, and what the remedy gains."""
         lead, saturated, zero, fidelity = self.batches(lambda x, y: _measure(model, x, y), images, labels)
         value = saturated.double().mean().item()
+        fired = value > self.threshold and self.applies
         return Finding(
-            name="float32 saturation" if images.dtype == torch.float32 else "saturation",
+            name=self.name,
             kind="masking",
             value=value,
             threshold=self.threshold,
-            fired=value > self.threshold and self.control is not self.remedy,
+            fired=fired,
             symptom=f"On {100 * value:.1f} % of the images the true class's probability rounds to 1, so that cross "
             f"entropy's gradient leaves it out; on {100 * zero.double().mean():.1f} % that gradient is all zero. "
             f"Its signs are right in {100 * fidelity.double().mean():.1f} % of the pixels (median log-odds "
             f"{lead.double().median():.1f}).",
-            intervention=f"the log-odds loss, which does not saturate ({self.remedy.name})",
-            control=f"the attack as it is ({self.control.name})",
-            before=self.control(model, images, labels).correct.tolist(),
-            after=self.remedy(model, images, labels).correct.tolist(),
+            **self.repair(fired, model, images, labels),
             advice="Attack with the log-odds loss (the default in unmask) or in float64; do not report accuracies from "
             "cross-entropy gradients in float32. Training shorter, with weight decay or a lower learning rate keeps "
             "the log-odds small.",

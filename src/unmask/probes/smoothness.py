@@ -11,6 +11,7 @@ from unmask.attacks import Trial
 from unmask.attacks.trial import examined
 from unmask.losses import log_odds
 from unmask.numerics import Batches, Model
+from unmask.probes.probe import Repair
 from unmask.record import Finding
 
 FEWEST = 20
@@ -32,27 +33,29 @@ class Smoothness:
     Remedy: many small steps. Evidence per example: ``missed``, -1 where the one step succeeded.
 
     Attributes:
-        one: the trial of one step; ``remedy`` must begin with the same step and go on with many.
-        control: single steps again, from as many starts as the remedy has steps.
+        one: the trial of one step; ``many`` must begin with the same step and go on with many.
+        repair: many steps against single steps, from as many starts.
 
     Example:
         >>> from unmask.attacks import FGSM, PGD
-        >>> one = Trial(attacks=[FGSM(epsilon=0.2)])
-        >>> probe = Smoothness(one=one, control=one, remedy=Trial(attacks=[FGSM(epsilon=0.2), PGD(epsilon=0.2)]))
+        >>> one, many = Trial(attacks=[FGSM(epsilon=0.2)]), Trial(attacks=[FGSM(epsilon=0.2), PGD(epsilon=0.2)])
+        >>> repair = Repair(does="many steps", against="one step again", control=one, remedy=many)
+        >>> probe = Smoothness(one=one, many=many, repair=repair)
         >>> images = torch.tensor([0.9, 0.1]).repeat(20, 1).view(20, 1, 1, 2)
         >>> round(probe(lambda x: x.flatten(1), images, torch.zeros(20, dtype=torch.int64)).value, 6)
         0.0
     """
 
     one: Trial
-    control: Trial
-    remedy: Trial
+    many: Trial
+    repair: Repair
+    name: str = "non-smooth loss surface"
     threshold: float = 0.2
     batches: Batches = field(default_factory=Batches)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
-        one, many = self.one(model, images, labels), self.remedy(model, images, labels)
+        one, many = self.one(model, images, labels), self.many(model, images, labels)
         (before,) = self.batches(lambda x, y: log_odds(examined(model, x), y), images, labels)
         clean = before.double()
         share = (one.loss.double() - clean) / (many.loss.double() - clean).clamp_min(torch.finfo(torch.float32).tiny)
@@ -61,18 +64,16 @@ class Smoothness:
         standing = int(one.correct.sum())
         strayed = int(((missed > MISSED) & ~many.correct).sum())
         value = strayed / standing if standing >= FEWEST else 0.0
+        fired = value > self.threshold
         return Finding(
-            name="non-smooth loss surface",
+            name=self.name,
             kind="masking",
             value=value,
             threshold=self.threshold,
-            fired=value > self.threshold,
+            fired=fired,
             symptom=f"Of {standing} images that withstand one step, {strayed} fall to many steps, and on them the one "
             f"step missed more than {100 * MISSED:.0f} % of the rise in the loss.",
-            intervention=f"many small steps ({self.remedy.name})",
-            control=f"single steps with as many gradients ({self.control.name})",
-            before=self.control(model, images, labels).correct.tolist(),
-            after=many.correct.tolist(),
+            **self.repair(fired, model, images, labels),
             advice="Do not trust single-step attacks on this model; report PGD with many small steps and restarts. If "
             "it was trained with FGSM, train with the logit-distance objective or with PGD instead.",
             evidence={"missed": missed.tolist()},

@@ -27,6 +27,7 @@ class Strength:
 
     control: Trial
     remedy: Trial
+    name: str = "single-step attack too weak"
     threshold: float = 0.02
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
@@ -34,7 +35,7 @@ class Strength:
         before, after = self.control(model, images, labels).correct, self.remedy(model, images, labels).correct
         value = (before.double().mean() - after.double().mean()).item()
         return Finding(
-            name="single-step attack too weak",
+            name=self.name,
             kind="weak attack",
             value=value,
             threshold=self.threshold,

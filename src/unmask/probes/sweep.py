@@ -38,6 +38,7 @@ class Sweep:
     control: Trial
     clean: Trial
     threshold: float
+    name: str = "attack fails at epsilon 1"
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
         """Compare the control at epsilon 1 with the replacement of each image."""
@@ -47,7 +48,7 @@ class Sweep:
         after = (predictions == labels) & constant
         value = before.double().mean().item()
         return Finding(
-            name="attack fails at epsilon 1",
+            name=self.name,
             kind="symptom",
             value=value,
             threshold=self.threshold,

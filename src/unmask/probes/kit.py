@@ -1,0 +1,215 @@
+"""What the probes of one audit share: the attacks with and without gradients, each made once, and their budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from unmask.attacks import FGSM, FRSM, PGD, RFGSM, Attack, OnModel, Square, Trial
+from unmask.losses import Loss, RivalMargin, dlr, log_odds, margin
+from unmask.numerics import Model, derive_seed
+from unmask.probes.ledger import Ledger, Part
+from unmask.probes.probe import Repair
+from unmask.probes.sweep import unchanged
+
+LOOK = 0.4
+"""What a look at the model costs, in gradients; measured on LeNet+."""
+
+OFFSET = 0.1
+"""The control's single steps start this share of epsilon away from the image: in effect the same step again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much an audit tries.
+
+    Attributes:
+        steps: gradients per image of the attack with many steps, and of its control.
+        draws: random sign draws per image.
+        rivals: so many of the other classes are headed for, one step each, highest logits first.
+        glance: looks of the short search by queries, at each of ``few`` images.
+        queries: looks of the long one, at each of ``sample`` images, or of all if that leaves the matter open.
+        search: steps of each run of the search for the worst case; 0 for none.
+        shown: images that the curves over epsilon are drawn for.
+
+    Example:
+        >>> Effort(steps=100).rivals
+        9
+    """
+
+    steps: int = 40
+    draws: int = 10
+    rivals: int = 9
+    glance: int = 300
+    few: int = 100
+    queries: int = 600
+    sample: int = 250
+    search: int = 10
+    shown: int = 200
+
+
+FULL = Effort()
+"""What an audit tries by default."""
+
+QUICK = Effort(steps=10, draws=4, rivals=3, glance=100, few=50, queries=300, sample=100, search=0, shown=50)
+"""For a first look: the same probes with fewer steps, on fewer images, and no search for the worst case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kit:
+    """The trials that probes share. Each is made when it is first asked for, and run when a probe first needs it.
+
+    Example:
+        >>> import torch
+        >>> from unmask.numerics import Batches
+        >>> ledger = Ledger(images=torch.zeros(1, 1, 1, 2), labels=torch.tensor([0]), batches=Batches())
+        >>> task = {"model": torch.nn.Flatten(), "ledger": ledger, "epsilon": 0.1, "classes": 2}
+        >>> Kit(reference=FGSM(epsilon=0.1), seed=0, **task).many.name
+        '40 steps'
+    """
+
+    reference: Attack
+    model: Model
+    ledger: Ledger
+    epsilon: float
+    seed: int
+    classes: int
+    effort: Effort = FULL
+
+    @cached_property
+    def clean(self) -> Trial:
+        """No attack."""
+        return self.ledger.trial("no attack", LOOK, unchanged, keep_images=True)
+
+    @cached_property
+    def claimed(self) -> Trial:
+        """The reference attack."""
+        return self.ledger.trial("reference attack", cost_of(self.reference), self.reference, keep_images=True)
+
+    @cached_property
+    def one(self) -> Trial:
+        """One step along the gradient of the log-odds."""
+        return self.ledger.trial("one step, log-odds", 1 + LOOK, FGSM(epsilon=self.epsilon))
+
+    @cached_property
+    def many(self) -> Trial:
+        """That step, and then many small ones from a random start."""
+        path = PGD(epsilon=self.epsilon, steps=self.effort.steps - 1, seed=self.seed)
+        cost, name = self.effort.steps + 2 * LOOK, f"{self.effort.steps} steps"
+        return self.ledger.trial(name, cost, FGSM(epsilon=self.epsilon), path, keep_images=True)
+
+    @cached_property
+    def singles(self) -> Trial:
+        """One step again and again, from next to the image, with as many gradients as the many steps."""
+        steps, step = self.effort.steps, FGSM(epsilon=self.epsilon)
+        again = [
+            RFGSM(epsilon=self.epsilon, alpha=OFFSET * self.epsilon, seed=derive_seed(self.seed, "again", i))
+            for i in range(steps - 1)
+        ]
+        return self.ledger.trial(f"one step from {steps} starts", steps * (1 + LOOK), step, *again)
+
+    @cached_property
+    def rivals(self) -> Trial:
+        """One step towards each rival: the exact worst case of a linear model."""
+        ranks = range(1, min(self.effort.rivals, self.classes - 1) + 1)
+        aimed = [FGSM(epsilon=self.epsilon, loss=RivalMargin(rank=rank)) for rank in ranks]
+        return self.ledger.trial("one step towards each rival", len(aimed) * (1 + LOOK), *aimed)
+
+    @cached_property
+    def noise(self) -> Trial:
+        """Random signs."""
+        draws = self.effort.draws
+        attacks = [FRSM(epsilon=self.epsilon, seed=derive_seed(self.seed, "draw", i)) for i in range(draws)]
+        return self.ledger.trial(f"random signs, {draws} draws", draws * LOOK, *attacks)
+
+    @cached_property
+    def blind(self) -> Repair:
+        """A search by queries, against gradients from many starts."""
+        effort = self.effort
+        return Repair(
+            does="a search that uses no gradient",
+            against="gradients with as many looks",
+            control=self.restarted(effort.queries * LOOK),
+            remedy=self.search(effort.queries),
+            some=self.sample,
+        )
+
+    def restarted(self, budget: float) -> Trial:
+        """The many steps from several starts, and one towards each rival; all together take ``budget`` gradients."""
+        steps, aimed = self.effort.steps, self.rivals.attacks
+        starts = max(1, round((budget - len(aimed) * (1 + LOOK)) / (steps + LOOK)) - 1)
+        seed = derive_seed(self.seed, "restarts")
+        again = PGD(epsilon=self.epsilon, steps=steps, restarts=starts, seed=seed)
+        name = f"{steps} steps from {starts + 1} starts"
+        return self.ledger.trial(name, budget, *self.many.attacks, *aimed, again)
+
+    def search(self, queries: int) -> Trial:
+        """A search by so many queries."""
+        square = Square(epsilon=self.epsilon, queries=queries, seed=self.seed)
+        return self.ledger.trial(f"{queries} queries", queries * LOOK, square)
+
+    def repeated(self, prepare: Callable[[Model], Model], how: str, *, factor: float = 1.0) -> Trial:
+        """The many steps again on a prepared model, whose gradients cost ``factor`` times as much."""
+        attacks = [OnModel(attack=attack, prepare=prepare) for attack in self.many.attacks]
+        return self.ledger.trial(f"{self.many.name} {how}", factor * (self.effort.steps + 2 * LOOK), *attacks)
+
+    def sample(self, images: Tensor, labels: Tensor) -> Part:
+        """Some of the images, for what costs much."""
+        return self.ledger.sample(self.effort.sample, seed=derive_seed(self.seed, "sample"))
+
+
+def has(attack: Attack, setting: str) -> bool:
+    """Whether an attack is a dataclass with such a setting, so that it can be changed.
+
+    Example:
+        >>> has(FGSM(epsilon=0.1), "loss"), has(lambda model, images, labels: images, "loss")
+        (True, False)
+    """
+    return is_dataclass(attack) and getattr(attack, setting, None) is not None
+
+
+def changed(attack: Any, **settings: Any) -> Attack:
+    """The same attack with some settings changed.
+
+    Example:
+        >>> changed(FGSM(epsilon=0.1), epsilon=1.0).epsilon
+        1.0
+    """
+    other: Attack = replace(attack, **settings)
+    return other
+
+
+def loss_of(attack: Any) -> Loss | None:
+    """The loss that an attack climbs, if it says so.
+
+    Example:
+        >>> loss_of(FGSM(epsilon=0.1)).__name__
+        'log_odds'
+    """
+    return attack.loss if has(attack, "loss") else None
+
+
+def saturates(loss: Loss | None) -> bool:
+    """Whether a loss's gradient may round away; of a loss that is not ours we do not know, and say yes.
+
+    Example:
+        >>> saturates(log_odds), saturates(None)
+        (False, True)
+    """
+    return not (loss in (log_odds, margin, dlr) or isinstance(loss, RivalMargin))
+
+
+def cost_of(attack: Any) -> float:
+    """Gradients per image, roughly, from the settings that attacks usually have.
+
+    Example:
+        >>> cost_of(FGSM(epsilon=0.1)), cost_of(PGD(epsilon=0.1, steps=40))
+        (1.4, 40.4)
+    """
+    if has(attack, "queries"):
+        return LOOK * float(attack.queries * getattr(attack, "restarts", 1))
+    return float(getattr(attack, "steps", 1) * getattr(attack, "restarts", 1)) + LOOK
