@@ -41,6 +41,13 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds", "square")
     "entropy unless it says log-odds.",
 )
 @sample_options
+@click.option("--quick", is_flag=True, help="A first look: the same checks with fewer steps, on fewer images.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="What would presumably take longer is not begun, and listed as not run.",
+)
 @click.option("--out", type=FOLDER, help="Where to write report.html, .json and .safetensors, the evidence.")
 @click.option("--fail-on", type=click.Choice(["masked"]), help="Exit with 1 if that is the verdict.")
 @run_options
@@ -58,6 +65,8 @@ def audit(
     split: str | None,
     samples: int,
     batch_size: int,
+    quick: bool,
+    budget: float | None,
     out: Path | None,
     fail_on: str | None,
     device: str,
@@ -69,6 +78,7 @@ def audit(
     name of a built-in network such as mlp, lenet+ or resnet-18.
     """
     from unmask.audit import audit as run
+    from unmask.probes import FULL, QUICK
 
     images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
     place = find_device(device)
@@ -83,6 +93,8 @@ def audit(
             reference=_reference(reference, epsilon, seed),
             device=place,
             batch_size=batch_size,
+            budget=budget,
+            effort=QUICK if quick else FULL,
             seed=seed,
             subject=model,
             data=f"{images.name}, {split}" if split else images.name,
