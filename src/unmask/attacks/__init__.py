@@ -8,6 +8,7 @@ from unmask.attacks.apgd import APGD, TargetedAPGD
 from unmask.attacks.deepfool import DeepFool
 from unmask.attacks.iterative import IFGSM, PGD
 from unmask.attacks.sign import FGSM, FRSM, RFGSM, RSFGSM
+from unmask.attacks.spsa import SPSA
 from unmask.attacks.square import Square
 from unmask.attacks.trial import Attack, Outcome, Trial
 
@@ -19,6 +20,7 @@ __all__ = [
     "PGD",
     "RFGSM",
     "RSFGSM",
+    "SPSA",
     "Attack",
     "DeepFool",
     "Outcome",
