@@ -152,4 +152,15 @@ def settings_of(attack: Attack) -> dict[str, str]:
     if not is_dataclass(attack):
         return {}
     given = {one.name.replace("_", " "): getattr(attack, one.name) for one in fields(attack)}
-    return {name: describe(value) for name, value in given.items() if value is not None}
+    return {name: _told(value) for name, value in given.items() if value is not None}
+
+
+def _told(value: object) -> str:
+    """A setting in words; of an attack, or a function with some of its arguments given, all of them."""
+    if isinstance(value, partial):
+        name, given = value.func.__name__, {name: describe(one) for name, one in value.keywords.items()}
+    elif is_dataclass(value) and any(one.name == "epsilon" for one in fields(value)):
+        name, given = type(value).__name__, settings_of(value)  # type: ignore[arg-type]
+    else:
+        return describe(value)
+    return f"{name}: " + ", ".join(f"{key} {one}" for key, one in given.items())
