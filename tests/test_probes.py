@@ -131,7 +131,7 @@ SYMPTOMS = {
 
 def battery_for(model, images, labels, reference, **settings):
     ledger = Ledger(images=images, labels=labels, batches=Batches())
-    kit = Kit(reference=reference, model=model, ledger=ledger, seed=0, classes=10, **settings)
+    kit = Kit(reference=reference, model=model, given=model, ledger=ledger, seed=0, classes=10, **settings)
     kit.clean(model, images, labels)
     return Battery(kit)
 

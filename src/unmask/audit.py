@@ -86,6 +86,7 @@ def audit(
     kit = Kit(
         reference=reference or _usual_reference(bound, audited.gradients, seed),
         model=audited.model,
+        given=audited.given,
         ledger=ledger,
         epsilon=bound,
         seed=seed,
@@ -98,7 +99,7 @@ def audit(
     clean, claimed = kit.clean(*task), kit.claimed(*task)
     _check_reach(claimed.images, audited.images, bound)
     findings, unanswered = _ask(battery, audited)
-    left_out = _search(battery, audited)
+    left_out = _search(battery, audited, findings)
     curves = _curves(kit, audited)
     ledger.close()
     worst = ledger.reached()
@@ -113,7 +114,7 @@ def audit(
         samples=len(labels),
         classes=audited.classes,
         epsilon=bound,
-        reference=kit.claimed.settings,
+        reference=Trial(attacks=[kit.reference]).settings,
         clean=shares["clean"],
         claimed=shares["claimed"],
         robust=shares["worst case"],
@@ -159,10 +160,10 @@ def _ask(battery: Battery, audited: Subject) -> tuple[list[Finding], dict[str, s
     return findings, unanswered
 
 
-def _search(battery: Battery, audited: Subject) -> dict[str, str]:
+def _search(battery: Battery, audited: Subject, findings: Sequence[Finding]) -> dict[str, str]:
     """Look for the worst case among the examples that still stand; returns the attacks there was no time for."""
     ledger, left_out = battery.kit.ledger, {}
-    for trial in battery.search():
+    for trial in battery.search(findings):
         standing = ledger.reached().correct.nonzero().flatten()
         if not len(standing):
             break

@@ -40,11 +40,13 @@ class Subject:
 
     Attributes:
         model: takes images to logits; ``images`` and ``labels`` are on the CPU, in the model's dtype.
+        given: the model as it was handed over, which may return probabilities.
         classes: how many; ``notes``: what a reader of the report must know.
         gradients: whether the model can be asked for them; what it then answers may still be useless.
     """
 
     model: Model
+    given: Model
     images: Tensor
     labels: Tensor
     classes: int
@@ -109,13 +111,22 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
         kind = "NaN" if logits.isnan().any() else "infinite values"
         raise ValueError(f"model: expected finite logits, got {kind} on {bad} of {len(logits)} images")
     gradients = _gives_gradients(model, images[:1], labels[:1], batches)
+    given = model
     if _are_probabilities(logits):
         model = LogProbabilities(model)
         notes.append(
             "The model returns probabilities, not logits: their logarithms were audited in place of logits. Return "
             "logits, since softmax in float32 loses what attacks need."
         )
-    return Subject(model=model, images=images, labels=labels, classes=logits.shape[1], notes=notes, gradients=gradients)
+    return Subject(
+        model=model,
+        given=given,
+        images=images,
+        labels=labels,
+        classes=logits.shape[1],
+        notes=notes,
+        gradients=gradients,
+    )
 
 
 def _logits(model: Model, images: Tensor) -> Tensor:

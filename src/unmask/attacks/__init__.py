@@ -8,7 +8,6 @@ from unmask.attacks.apgd import APGD, TargetedAPGD
 from unmask.attacks.averaged import Averaged
 from unmask.attacks.deepfool import DeepFool
 from unmask.attacks.iterative import IFGSM, PGD
-from unmask.attacks.on_model import OnModel
 from unmask.attacks.sign import FGSM, FRSM, RFGSM, RSFGSM
 from unmask.attacks.spsa import SPSA
 from unmask.attacks.square import Square
@@ -28,7 +27,6 @@ __all__ = [
     "Attack",
     "Averaged",
     "DeepFool",
-    "OnModel",
     "Outcome",
     "Square",
     "TargetedAPGD",

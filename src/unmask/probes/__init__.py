@@ -9,10 +9,12 @@ from unmask.probes.activations import Activations
 from unmask.probes.battery import Battery
 from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
+from unmask.probes.direction import Direction
+from unmask.probes.finite import FiniteDifferences
 from unmask.probes.kit import FULL, QUICK, Effort, Kit
 from unmask.probes.ledger import Ledger, OutOfTimeError, Part
 from unmask.probes.noise import Noise
-from unmask.probes.precision import Precision
+from unmask.probes.probabilities import Probabilities
 from unmask.probes.probe import Probe, Repair
 from unmask.probes.queries import Queries
 from unmask.probes.randomness import Randomness
@@ -32,13 +34,15 @@ __all__ = [
     "BlackBox",
     "Broken",
     "Company",
+    "Direction",
     "Effort",
+    "FiniteDifferences",
     "Kit",
     "Ledger",
     "Noise",
     "OutOfTimeError",
     "Part",
-    "Precision",
+    "Probabilities",
     "Probe",
     "Queries",
     "Randomness",

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from unmask.attacks import APGD, FGSM, OnModel, TargetedAPGD, Trial
+from unmask.attacks import APGD, FGSM, Attack, Averaged, TargetedAPGD, Through, Trial, straight_through
 from unmask.losses import cross_entropy, log_odds
-from unmask.numerics import derive_seed
+from unmask.numerics import Model, derive_seed
 from unmask.probes.activations import Activations
 from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
-from unmask.probes.kit import LOOK, Kit, changed, cost_of, has, loss_of, saturates
+from unmask.probes.finite import FiniteDifferences
+from unmask.probes.kit import EOT_DRAWS, LOOK, Kit, changed, cost_of, has, loss_of, saturates
+from unmask.probes.ledger import Part
 from unmask.probes.noise import Noise
-from unmask.probes.precision import InFloat64, Precision
+from unmask.probes.operations import OPERATIONS, operations, replaced_operations
+from unmask.probes.precision import PRECISION, InFloat64, precision
+from unmask.probes.probabilities import Probabilities
 from unmask.probes.probe import Probe, Repair
 from unmask.probes.queries import Queries
+from unmask.probes.randomness import Randomness
 from unmask.probes.reference import Broken
 from unmask.probes.saturation import Saturation
 from unmask.probes.scale import LEAST, MODERATE, Rescaled, Scale, median_lead
@@ -27,19 +33,26 @@ from unmask.probes.smoothness import Smoothness
 from unmask.probes.strength import Strength
 from unmask.probes.sweep import Sweep
 from unmask.probes.vanishing import Vanishing
+from unmask.record import Finding
 
 NEED_GRADIENTS = (
-    Saturation,
-    Scale,
-    Precision,
-    Vanishing,
-    Activations,
-    Noise,
-    Smoothness,
-    BlackBox,
-    Strength,
+    Saturation.name,
+    Scale.name,
+    PRECISION,
+    OPERATIONS,
+    Vanishing.name,
+    Activations.name,
+    FiniteDifferences.name,
+    Noise.name,
+    Randomness.name,
+    Smoothness.name,
+    BlackBox.name,
+    Strength.name,
 )
 """Probes that a model without gradients cannot be asked."""
+
+BLIND = {Vanishing.name, Activations.name, FiniteDifferences.name, Noise.name, BlackBox.name}
+"""Symptoms of gradients that are useless as such: the search for the worst case then asks for scores as well."""
 
 
 class Battery:
@@ -55,41 +68,52 @@ class Battery:
         >>> from unmask.numerics import Batches
         >>> from unmask.probes.ledger import Ledger
         >>> ledger = Ledger(images=torch.zeros(1, 1, 1, 2), labels=torch.tensor([0]), batches=Batches())
-        >>> kit = Kit(reference=FGSM(epsilon=0.1), model=nn.Flatten(), ledger=ledger, epsilon=0.1, seed=0, classes=2)
-        >>> [probe.name for probe in Battery(kit).probes][:2]
-        ['float32 saturation', 'logit scale']
+        >>> task = {"model": (model := nn.Flatten()), "given": model, "ledger": ledger, "epsilon": 0.1, "classes": 2}
+        >>> [probe.name for probe in Battery(Kit(reference=FGSM(epsilon=0.1), seed=0, **task)).probes][:2]
+        ['outputs are probabilities', 'float32 saturation']
     """
 
     def __init__(self, kit: Kit, *, gradients: bool = True) -> None:
         self.kit, self.gradients = kit, gradients
         self.not_run: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
+        self.stand_ins: dict[str, Model] = {}
         self.probes: list[Probe] = []
         if gradients:
-            self.probes = [*_about_the_loss(kit), *self._about_precision(), *_about_gradients(kit)]
+            self.probes = [*_about_the_loss(kit), *self._about_stand_ins(), *_about_gradients(kit)]
         else:
-            self.not_run = dict.fromkeys((kind.name for kind in NEED_GRADIENTS), "no gradients")
+            self.not_run = dict.fromkeys(NEED_GRADIENTS, "no gradients")
             self.probes = [Queries(control=kit.claimed, remedy=kit.search(1000))]
         self.probes += [*_about_the_model(kit), *_about_the_reference(kit)]
         self.expected = self._expected()
 
-    def _about_precision(self) -> list[Probe]:
+    def _about_stand_ins(self) -> list[Probe]:
+        """Whether a float64 copy, or a stand-in for operations without a derivative, has another gradient."""
         kit = self.kit
-        if not isinstance(kit.model, nn.Module) or kit.ledger.images.dtype != torch.float32:
-            self.skipped[Precision.name] = "the model is no torch module in float32"
-            return []
-        try:
-            exact = InFloat64(kit.model)
-        except ValueError as error:
-            self.skipped[Precision.name] = str(error)
-            return []
-        repair = Repair(
-            does="the same steps on a float64 copy",
-            against="the steps in float32",
-            control=kit.many,
-            remedy=kit.repeated(lambda model: exact, "in float64", factor=2),
-        )
-        return [Precision(exact=exact, repair=repair, batches=kit.ledger.batches)]
+        probes: list[Probe] = []
+        images, labels = kit.ledger.images, kit.ledger.labels
+        if isinstance(kit.model, nn.Module) and images.dtype == torch.float32:
+            try:
+                exact = InFloat64(kit.model)
+                probes.append(precision(exact, _instead(kit, exact, "a float64 copy", factor=2), kit.ledger.batches))
+                self.stand_ins[PRECISION] = exact
+            except ValueError as error:
+                self.skipped[PRECISION] = str(error)
+        else:
+            self.skipped[PRECISION] = "the model is no torch module in float32"
+        found: Counter[str] = Counter()
+
+        def look(x: Tensor, y: Tensor) -> Tensor:
+            found.update(replaced_operations(kit.given, x, y))
+            return x
+
+        kit.ledger.batches(look, images[:1], labels[:1])
+        if found:
+            smooth = straight_through(kit.given)
+            repair = _instead(kit, smooth, "a stand-in with a backward pass", factor=2)
+            probes.append(operations(kit.given, found, repair, kit.ledger.batches))
+            self.stand_ins[OPERATIONS] = smooth
+        return probes
 
     def _expected(self) -> float:
         kit, effort = self.kit, self.kit.effort
@@ -99,20 +123,49 @@ class Battery:
         always = 3 * (1 + LOOK) + effort.steps + effort.draws * LOOK + effort.rivals * (1 + LOOK)
         return first + always + effort.search * (kit.classes + 1)
 
-    def search(self) -> Iterator[Trial]:
+    def search(self, findings: Sequence[Finding]) -> Iterator[Trial]:
         """Attacks for the worst case, one after another; each is for those still standing when its turn comes."""
-        kit, effort = self.kit, self.kit.effort
+        kit, steps = self.kit, self.kit.effort.search
         if not self.gradients:
             return
-        if not effort.search:
+        yield kit.rivals
+        if not steps:
             return
-        seed = derive_seed(kit.seed, "worst case")
-        auto = APGD(epsilon=kit.epsilon, steps=effort.search, seed=seed)
-        yield kit.ledger.trial("Auto-PGD", effort.search + 2 * LOOK, auto)
+        seed, fired = derive_seed(kit.seed, "worst case"), {finding.name for finding in findings if finding.fired}
+        through, factor = self._repaired(fired)
+        auto = APGD(epsilon=kit.epsilon, steps=steps, seed=seed)
+        yield kit.ledger.trial("Auto-PGD", factor * (steps + 2 * LOOK), through(auto))
         if kit.classes >= 4:
-            targets = min(effort.rivals, kit.classes - 1)
-            towards = TargetedAPGD(epsilon=kit.epsilon, steps=effort.search, targets=targets, seed=seed)
-            yield kit.ledger.trial("Auto-PGD towards each rival", targets * (effort.search + LOOK), towards)
+            targets = min(kit.effort.rivals, kit.classes - 1)
+            towards = TargetedAPGD(epsilon=kit.epsilon, steps=steps, targets=targets, seed=seed)
+            yield kit.ledger.trial("Auto-PGD towards each rival", factor * targets * (steps + LOOK), through(towards))
+        if fired & BLIND:
+            yield kit.search(kit.effort.queries)
+
+    def _repaired(self, fired: Set[str]) -> tuple[Callable[[Attack], Attack], float]:
+        """What makes an attack one on the model as far as it can be repaired, and how much dearer that is."""
+        stand_in = next((self.stand_ins[name] for name in (OPERATIONS, PRECISION) if name in fired), None)
+        draws = EOT_DRAWS // 2 if Randomness.name in fired else 0
+        if stand_in is None and not draws:
+            return (lambda attack: attack), 1
+
+        def repaired(model: Model) -> Model:
+            model = model if stand_in is None else stand_in
+            return Averaged(model, draws=draws) if draws else model
+
+        return (lambda attack: Through(attack=attack, stand_in=repaired)), max(draws, 1) * (
+            1 if stand_in is None else 2
+        )
+
+
+def _instead(kit: Kit, stand_in: Model, name: str, *, factor: float) -> Repair:
+    """The many steps on a stand-in, against those on the model."""
+    return Repair(
+        does=f"the same steps on {name}",
+        against="the steps on the model itself",
+        control=kit.many,
+        remedy=kit.repeated(lambda model: stand_in, f"on {name}", factor=factor),
+    )
 
 
 def _about_the_loss(kit: Kit) -> list[Probe]:
@@ -125,14 +178,25 @@ def _about_the_loss(kit: Kit) -> list[Probe]:
         repaired = [reference, FGSM(epsilon=kit.epsilon)]
     cost = cost_of(reference) + (1 + LOOK) * (len(given) - 1)
     lead = median_lead(kit.model, kit.ledger.images, kit.ledger.labels, batches)
-    moderate = OnModel(attack=reference, prepare=partial(Rescaled, factor=MODERATE / max(lead, LEAST)))
+    moderate = Through(attack=reference, stand_in=partial(Rescaled, factor=MODERATE / max(lead, LEAST)))
+    as_it_is = "the attack as it is"
+    on_logits = kit.ledger.trial("reference, on log probabilities", cost_of(reference), reference)
     return [
+        Probabilities(
+            returned=kit.given is not kit.model,
+            repair=Repair(
+                does="the same attack on the logarithms of the probabilities",
+                against=as_it_is,
+                control=kit.claimed,
+                remedy=on_logits,
+            ),
+        ),
         Saturation(
             name="float32 saturation" if kit.ledger.images.dtype == torch.float32 else "saturation",
             applies=saturates(loss_of(reference)),
             repair=Repair(
                 does="the log-odds loss, which does not saturate",
-                against="the attack as it is",
+                against=as_it_is,
                 control=kit.ledger.trial("reference, then one step, cross entropy", cost, *given),
                 remedy=kit.ledger.trial("reference, then one step, log-odds", cost, *repaired),
             ),
@@ -142,8 +206,8 @@ def _about_the_loss(kit: Kit) -> list[Probe]:
             applies=saturates(loss_of(reference)) or loss_of(reference) is log_odds,
             repair=Repair(
                 does="the same attack on logits of moderate size",
-                against="the attack as it is",
-                control=kit.claimed,
+                against=as_it_is,
+                control=on_logits,
                 remedy=kit.ledger.trial("reference, logits rescaled", cost_of(reference), moderate),
             ),
             batches=batches,
@@ -161,11 +225,17 @@ def _about_gradients(kit: Kit) -> list[Probe]:
         remedy=kit.many,
     )
     few = partial(kit.ledger.sample, effort.few, seed=derive_seed(kit.seed, "few"))
+
+    def glance(images: Tensor, labels: Tensor) -> Part:
+        return kit.ledger.sample(effort.few, seed=derive_seed(kit.seed, "glance"))
+
     return [
         Vanishing(attack=kit.many, repair=kit.blind, batches=batches),
         Activations(attack=kit.many, repair=kit.blind, batches=batches),
         Noise(noise=kit.noise, gradients=kit.many, clean=kit.clean, repair=kit.blind),
         Smoothness(one=kit.one, many=kit.many, repair=smooth, batches=batches),
+        FiniteDifferences(epsilon=kit.epsilon, some=glance, seed=kit.seed, repair=kit.blind, batches=batches),
+        Randomness(repair=kit.averaged, batches=batches),
         BlackBox(
             gradients=[kit.many, kit.rivals],
             queries=kit.search(effort.glance),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
 
-from unmask.attacks import FGSM, FRSM, PGD, RFGSM, Attack, OnModel, Square, Trial
+from unmask.attacks import FGSM, FRSM, PGD, RFGSM, Attack, Averaged, Square, Through, Trial
 from unmask.losses import Loss, RivalMargin, dlr, log_odds, margin
 from unmask.numerics import Model, derive_seed
 from unmask.probes.ledger import Ledger, Part
@@ -18,6 +18,9 @@ from unmask.probes.sweep import unchanged
 
 LOOK = 0.4
 """What a look at the model costs, in gradients; measured on LeNet+."""
+
+EOT_STEPS, EOT_DRAWS = 10, 16
+"""Steps along a gradient averaged over so many draws: half the budget to get there, half to know the way."""
 
 OFFSET = 0.1
 """The control's single steps start this share of epsilon away from the image: in effect the same step again."""
@@ -67,13 +70,14 @@ class Kit:
         >>> import torch
         >>> from unmask.numerics import Batches
         >>> ledger = Ledger(images=torch.zeros(1, 1, 1, 2), labels=torch.tensor([0]), batches=Batches())
-        >>> task = {"model": torch.nn.Flatten(), "ledger": ledger, "epsilon": 0.1, "classes": 2}
-        >>> Kit(reference=FGSM(epsilon=0.1), seed=0, **task).many.name
+        >>> task = {"model": (model := torch.nn.Flatten()), "given": model, "ledger": ledger, "classes": 2}
+        >>> Kit(reference=FGSM(epsilon=0.1), epsilon=0.1, seed=0, **task).many.name
         '40 steps'
     """
 
     reference: Attack
     model: Model
+    given: Model
     ledger: Ledger
     epsilon: float
     seed: int
@@ -87,8 +91,13 @@ class Kit:
 
     @cached_property
     def claimed(self) -> Trial:
-        """The reference attack."""
-        return self.ledger.trial("reference attack", cost_of(self.reference), self.reference, keep_images=True)
+        """The reference attack, on what the user handed over."""
+        attack = self.reference if self.given is self.model else Through(attack=self.reference, stand_in=self.as_given)
+        return self.ledger.trial("reference attack", cost_of(self.reference), attack, keep_images=True)
+
+    def as_given(self, model: Model) -> Model:
+        """What the user handed over, in place of the model that was made of it."""
+        return self.given
 
     @cached_property
     def one(self) -> Trial:
@@ -152,10 +161,24 @@ class Kit:
         square = Square(epsilon=self.epsilon, queries=queries, seed=self.seed)
         return self.ledger.trial(f"{queries} queries", queries * LOOK, square)
 
-    def repeated(self, prepare: Callable[[Model], Model], how: str, *, factor: float = 1.0) -> Trial:
-        """The many steps again on a prepared model, whose gradients cost ``factor`` times as much."""
-        attacks = [OnModel(attack=attack, prepare=prepare) for attack in self.many.attacks]
+    def repeated(self, stand_in: Callable[[Model], Model], how: str, *, factor: float = 1.0) -> Trial:
+        """The many steps again on a stand-in of the model, whose gradients cost ``factor`` times as much."""
+        attacks = [Through(attack=attack, stand_in=stand_in) for attack in self.many.attacks]
         return self.ledger.trial(f"{self.many.name} {how}", factor * (self.effort.steps + 2 * LOOK), *attacks)
+
+    @cached_property
+    def averaged(self) -> Repair:
+        """A few steps along gradients averaged over draws, against many along single ones."""
+        attack = PGD(epsilon=self.epsilon, steps=EOT_STEPS, step_size=self.epsilon / 4, seed=self.seed)
+        mean = Through(attack=attack, stand_in=partial(Averaged, draws=EOT_DRAWS))
+        budget = EOT_STEPS * EOT_DRAWS
+        return Repair(
+            does="gradients averaged over draws",
+            against="gradients of single draws",
+            control=self.restarted(budget),
+            remedy=self.ledger.trial(f"{EOT_STEPS} steps, each averaged over {EOT_DRAWS} draws", budget, mean),
+            some=self.sample,
+        )
 
     def sample(self, images: Tensor, labels: Tensor) -> Part:
         """Some of the images, for what costs much."""
