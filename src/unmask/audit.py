@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unmask.attacks import FGSM, FRSM, PGD, Attack, Outcome, Square, Trial
 from unmask.evidence import Worst, collect, digest, pack
-from unmask.exhibits import environment, log_odds_histogram, specimens
+from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model, derive_seed
 from unmask.probes.battery import QUERIES, Battery
@@ -30,6 +30,7 @@ GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 CURVE_IMAGES = 200
 CURVE_STEPS = 10
 CURVE_QUERIES = 100
+SURFACES = 3
 """The curves over epsilon are drawn for fewer images, steps and queries: they show a shape, and decide nothing."""
 
 
@@ -93,6 +94,8 @@ def audit(
     attacks = [_result(trial, trial(*task)) for trial, _ in battery.trials[1:]]
     names = [attack.name for attack in attacks]
     evidence = pack(collect(worst, audited.images, audited.labels), epsilon=bound, attacks=names)
+    shown = specimens(audited.images, audited.labels, clean, claimed, worst, attacks=names, classes=classes)
+    few = [one.index for one in shown[:SURFACES]] if audited.gradients else []
     return Report(
         subject=subject,
         data=data,
@@ -115,7 +118,8 @@ def audit(
         attacks=attacks,
         curves=curves,
         histograms=[log_odds_histogram((-clean.loss).tolist())],
-        specimens=specimens(audited.images, audited.labels, clean, claimed, worst, attacks=names, classes=classes),
+        specimens=shown,
+        surfaces=loss_surfaces(*task, rows=few, epsilon=bound, seed=seed, batches=batches),
         notes=[*audited.notes, *_shortened(len(labels))],
         seconds=time.perf_counter() - started,
         seed=seed,
