@@ -272,12 +272,18 @@ def _legend(ax: Axes, handles: Sequence[Artist], names: Sequence[str], *, above:
     names = [_short(name, 34) for name in names]
     beside = ScaledTranslation(-left, 0, ax.figure.dpi_scale_trans)
     legend = ax.legend(
-        handles, names, loc="lower left", bbox_to_anchor=(0, above),
-        bbox_transform=ax.transAxes + beside, columnspacing=1.5, borderaxespad=0.2,
-        ncols=max(1, min(3, 46 // (6 + max(len(name) for name in names)))), fontsize=10, frameon=False,
+        handles, names, loc="lower left", bbox_to_anchor=(0, above), bbox_transform=ax.transAxes + beside,
+        ncols=_columns(names), columnspacing=1, handlelength=1.5, handletextpad=0.6, borderaxespad=0.2, fontsize=10,
+        frameon=False,
     )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """How many columns of names fit: a character takes 5.7 points of the figure's width, and a column's line 31."""
+    widest = sorted(map(len, names), reverse=True)
+    return next((n for n in (3, 2) if 5.7 * sum(widest[:n]) + 31 * n <= 72 * WIDTH - 5), 1)
 
 
 def _scale_epsilon(ax: Axes, values: Sequence[float]) -> None:
