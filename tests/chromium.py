@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import websocket
 
@@ -124,6 +124,7 @@ def _address(browser: subprocess.Popen[bytes], folder: Path) -> str:
         assert browser.poll() is None, f"Chromium did not start: {(folder / 'messages').read_text()}"
         assert time.monotonic() < until, f"Chromium took too long: {(folder / 'messages').read_text()}"
         time.sleep(0.05)
-    with urlopen(f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json/list") as answer:
+    directly = build_opener(ProxyHandler({}))
+    with directly.open(f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json/list") as answer:
         (page,) = (one for one in json.load(answer) if one["type"] == "page")
     return str(page["webSocketDebuggerUrl"])

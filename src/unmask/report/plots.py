@@ -269,7 +269,7 @@ def _short(text: str, length: int) -> str:
 
 def _legend(ax: Axes, handles: Sequence[Artist], names: Sequence[str], *, above: float, left: float = 0.0) -> None:
     """A legend over the axes, where it covers nothing, so many inches to their left; in columns if names are short."""
-    names = [_short(name, 34) for name in names]
+    names = [_short(name, 36) for name in names]
     beside = ScaledTranslation(-left, 0, ax.figure.dpi_scale_trans)
     legend = ax.legend(
         handles, names, loc="lower left", bbox_to_anchor=(0, above), bbox_transform=ax.transAxes + beside,
