@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
@@ -29,8 +30,8 @@ class Tab:
         refused: those numbers of them that the page's policy stopped.
     """
 
-    def __init__(self, socket: websocket.WebSocket) -> None:
-        self.socket = socket
+    def __init__(self, connection: websocket.WebSocket) -> None:
+        self.connection = connection
         self.sent = 0
         self.complaints: list[str] = []
         self.requests: dict[str, str] = {}
@@ -43,8 +44,8 @@ class Tab:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and wait for its answer; what happens meanwhile is noted."""
         self.sent += 1
-        self.socket.send(json.dumps({"id": self.sent, "method": method, "params": parameters}))
-        while (message := json.loads(self.socket.recv())).get("id") != self.sent:
+        self.connection.send(json.dumps({"id": self.sent, "method": method, "params": parameters}))
+        while (message := json.loads(self.connection.recv())).get("id") != self.sent:
             self._note(message["method"], message["params"])
         assert "error" not in message, f"{method}: {message['error']}"
         return message["result"]
@@ -73,7 +74,7 @@ class Tab:
         self.complaints, self.requests, self.refused = [], {}, set()
         awaited = self.call("Page.navigate", url=path.as_uri())["loaderId"]
         while self.loaded != awaited:
-            message = json.loads(self.socket.recv())
+            message = json.loads(self.connection.recv())
             self._note(message["method"], message["params"])
         return self
 
@@ -106,25 +107,25 @@ def tab(folder: Path) -> Iterator[Tab]:
     options += ["--no-sandbox"] if os.getuid() == 0 else []  # root has none
     with (folder / "messages").open("w") as messages:
         browser = subprocess.Popen([CHROMIUM, *options, "about:blank"], stdout=messages, stderr=messages)
-    socket = None
     try:
-        socket = websocket.create_connection(_address(browser, folder), suppress_origin=True, timeout=START_SECONDS)
-        yield Tab(socket)
+        with closing(_connect(browser, folder)) as connection:
+            yield Tab(connection)
     finally:
-        if socket:
-            socket.close()
         browser.terminate()
         browser.wait(timeout=START_SECONDS)
 
 
-def _address(browser: subprocess.Popen[bytes], folder: Path) -> str:
-    """Where the tab listens, once the browser has said so in a file."""
+def _connect(browser: subprocess.Popen[bytes], folder: Path) -> websocket.WebSocket:
+    """To the tab, once the browser has said in a file where it listens; past any proxy."""
     port, until = folder / "DevToolsActivePort", time.monotonic() + START_SECONDS
     while not (port.is_file() and port.read_text().count("\n")):
         assert browser.poll() is None, f"Chromium did not start: {(folder / 'messages').read_text()}"
         assert time.monotonic() < until, f"Chromium took too long: {(folder / 'messages').read_text()}"
         time.sleep(0.05)
-    directly = build_opener(ProxyHandler({}))
-    with directly.open(f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json/list") as answer:
+    number = int(port.read_text().splitlines()[0])
+    with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{number}/json/list") as answer:
         (page,) = (one for one in json.load(answer) if one["type"] == "page")
-    return str(page["webSocketDebuggerUrl"])
+    line = socket.create_connection(("127.0.0.1", number), timeout=START_SECONDS)
+    return websocket.create_connection(
+        page["webSocketDebuggerUrl"], socket=line, suppress_origin=True, timeout=START_SECONDS
+    )
