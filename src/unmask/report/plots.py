@@ -54,9 +54,9 @@ def plot_accuracy_curves(curves: Sequence[Curve], *, epsilon: float, chance: flo
 
 
 def plot_models_over_epsilon(records: Sequence[AuditRecord], *, ax: Axes | None = None) -> Axes:
-    """Draw for each model the lowest of its curves over epsilon, and dashed the first, which is the reference attack's.
+    """Draw for each model the lowest of its curves over epsilon, and dashed the first, usually the reference attack's.
 
-    Where the two part the reference attack says more than is true. Models without a curve are left out.
+    Where the two part, the first says more than is true. Models without a curve are left out.
 
     Raises:
         ValueError: no model has a curve.
