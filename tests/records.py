@@ -20,6 +20,7 @@ from unmask.record import (
     Histogram,
     Proportion,
     Specimen,
+    Surface,
     Verdict,
 )
 
@@ -75,6 +76,13 @@ def margins(location: float, scale: float, marks: bool = True) -> Histogram:
     return Histogram(name="log-odds margin", edges=edges.tolist(), counts=counts.tolist(), marks=named)
 
 
+def surface(index: int, slope: float) -> Surface:
+    """Rises along the gradient, waves along the random signs; 0 in the middle."""
+    steps = np.linspace(-0.25, 0.25, 21)
+    loss = slope * steps[:, None] + np.sin(20 * steps)
+    return Surface(index=index, gradient=steps.tolist(), random=steps.tolist(), loss=loss.round(6).tolist())
+
+
 SATURATION = finding(
     "float32 saturation", 626, 29, value=0.597, threshold=0.02, fired=True,
     symptom="59.7 % of the examples have a log-odds margin above 16.6, where 1 \N{MINUS SIGN} p rounds to 0 in float32 "
@@ -91,6 +99,7 @@ FEW_STEPS = finding(
 SILENT = [
     finding("randomised defence", 626, 622, symptom="Repeated passes agree to 0.0 (1e-6 would count).", value=0.0),
     finding("non-differentiable layer", 626, 611, symptom="Finite differences agree to 0.3 % (10 % would count)."),
+    finding("vanishing gradients", 0, 0, 0, symptom="No gradient is zero throughout."),
 ]  # fmt: skip
 
 
@@ -123,6 +132,7 @@ def masked() -> AuditRecord:
         ],
         histograms=[margins(38, 18)],
         specimens=[specimen(3, "8", "FGSM with log-odds"), specimen(7, "9", "PGD"), specimen(12, "2", None, 0.03)],
+        surfaces=[surface(3, 40.0), surface(7, 4.0)],
         notes=["The images were scaled from 0 to 255 into [0, 1].", "Square ran on 500 of the 1000 examples."],
         seconds=41.3, environment={"unmask": "0.1.0", "torch": "2.6.0", "device": "cpu", "precision": "float32"},
     )  # fmt: skip
@@ -136,7 +146,7 @@ def not_masked() -> AuditRecord:
         decision=Verdict(answer="not masked", reason="No remedy beats an unrepaired attack of equal budget."),
         findings=SILENT, curves=[Curve(name="PGD-40, log-odds", x=steps, y=[0.991, 0.991, 0.987, 0.961, 0.87])],
         attacks=[attack("FGSM with cross entropy, float32", "1 gradient", 932), attack("PGD", "40 steps", 890)],
-        histograms=[margins(6, 3)], specimens=[], notes=[],
+        histograms=[margins(6, 3)], specimens=[], surfaces=[], notes=[],
     )  # fmt: skip
 
 
@@ -149,6 +159,6 @@ def inconclusive() -> AuditRecord:
                          "400 would settle it."),
         findings=[finding("randomised defence", 71, 66, 100, fired=True, value=0.4,
                           symptom="Repeated forward passes differ by 0.4 (1e-6 would count).")],
-        curves=[], histograms=[margins(3, 2, marks=False)], specimens=[],
+        curves=[], histograms=[margins(3, 2, marks=False)], specimens=[], surfaces=[],
         attacks=[AttackResult(name="PGD", settings="40 steps", correct=withstood(64, 100), accuracy=share(64, 100))],
     )  # fmt: skip

@@ -22,6 +22,7 @@ from unmask.record import (
     Histogram,
     Proportion,
     Specimen,
+    Surface,
     Verdict,
     _revive,
     write_atomically,
@@ -81,6 +82,7 @@ RECORD = AuditRecord(
     images_digest="0a",
     evidence_digest="1b",
     not_run={"few steps": "no gradients"},
+    surfaces=[Surface(index=1, gradient=[-0.1, 0.1], random=[-0.1, 0.1], loss=[[-2.0, -1.5], [0.5, 1e-30]])],
 )
 
 
@@ -99,11 +101,11 @@ def test_what_a_subclass_adds_stays_out_of_the_file(tmp_path):
 def test_a_record_from_before_there_was_evidence_is_read(tmp_path):
     RECORD.to_json(tmp_path / "audit.json")
     raw = json.loads((tmp_path / "audit.json").read_text())
-    for name in ("correct", "images_digest", "evidence_digest", "not_run"):
+    for name in ("correct", "images_digest", "evidence_digest", "not_run", "surfaces"):
         del raw[name]
     (tmp_path / "old.json").write_text(json.dumps(raw))
     assert AuditRecord.from_json(tmp_path / "old.json") == replace(
-        RECORD, correct={}, images_digest="", evidence_digest="", not_run={}
+        RECORD, correct={}, images_digest="", evidence_digest="", not_run={}, surfaces=[]
     )
 
 

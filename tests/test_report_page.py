@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from dataclasses import asdict, replace
@@ -16,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from records import SATURATION, inconclusive, masked, not_masked, share, specimen
-from unmask.record import AuditRecord, Verdict, _revive
+from records import SATURATION, inconclusive, masked, not_masked, share, specimen, surface
+from unmask.record import AuditRecord, Specimen, Verdict, _revive
 from unmask.report import answer
-from unmask.report.page import amplified, render_page
+from unmask.report.images import SIDE, amplified, signs_in_colour, strip, within
+from unmask.report.page import IMAGES, render_page
 
-VOID = {"meta", "link", "img"}
+VOID = {"meta", "link", "img"}  # "image", inside a drawing, closes itself
 
 
 class Outline(HTMLParser):
@@ -110,16 +112,36 @@ def test_the_numbers_of_every_picture_can_be_reached() -> None:
     row = f"{histogram.edges[10]:.4g}{histogram.edges[11]:.4g}{histogram.counts[10]}"
     assert row in said.replace(" ", "")
     assert "log-oddsmargin1000-4.163.05130.2" in said.replace(" ", "")
+    for one in masked().surfaces:
+        for step, line in zip(one.gradient, one.loss, strict=True):
+            assert "".join(f"{value:.4g}" for value in [step, *line]) in said.replace(" ", "")
 
 
-def test_the_page_requests_nothing_and_runs_nothing(page: str) -> None:
+def test_the_numbers_of_the_curves_of_all_models_can_be_reached(page: str) -> None:
+    said = "".join(words_of(page).split())
+    assert "LeNet+,trainedwithPGD" + "0.3" + "87.0%" + "87.0%" in said
+    assert "LeNet+,trainedwithFGSM" + "0.25" + "0.3%" + "62.6%" in said
+
+
+def test_what_was_not_tried_is_said() -> None:
+    said = words_of(render_page([masked()], title="One model"))
+    assert "vanishing gradientsmasking0.020.1nonot tried: no symptomnot tried: no symptom" in said
+    untried = replace(SATURATION, name="a bare symptom", before=[], after=[])
+    said = words_of(render_page([replace(masked(), findings=[*masked().findings, untried])], title="One model"))
+    assert "Its remedy was not tried." in said
+
+
+def test_the_page_requests_nothing_and_runs_one_script_of_its_own(page: str) -> None:
     outline = Outline(page)
     links = outline.values("src") + outline.values("href")
     assert links
     assert all(link.startswith(("#", "data:")) for link in links)
-    assert not {"script", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in outline.elements}
+    assert not {"iframe", "object", "embed", "form", "base"} & {tag for tag, _ in outline.elements}
+    assert not [name for _, attributes in outline.elements for name in attributes if name.startswith("on")]
     assert not re.search(r"@import|@font-face|url\((?!#)", page)
-    assert "default-src 'none'" in page
+    (script,) = re.findall("<script>(.*?)</script>", page, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; script-src 'sha256-{digest}'; img-src data:" in page
 
 
 def test_the_page_is_well_formed_and_its_links_lead_somewhere(page: str) -> None:
@@ -137,7 +159,7 @@ def test_every_picture_has_a_text_alternative(page: str) -> None:
     images = [attributes["alt"] for tag, attributes in elements if tag == "img"]
     drawings = [attributes for tag, attributes in elements if tag == "svg"]
     assert len(images) == 9
-    assert len(drawings) == 1 + 3 + 2 + 1
+    assert len(drawings) == 2 + 4 + 2 + 1
     assert all(images)
     assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
 
@@ -189,7 +211,7 @@ def poison(value: object, payload: str, key: str = "") -> object:
 
 RECORDS = (
     "clean", "claimed", "robust", "decision", "findings", "attacks", "accuracy", "curves", "histograms", "specimens",
-    "causes", "weaknesses",
+    "causes", "weaknesses", "surfaces",
 )  # fmt: skip
 
 
@@ -205,7 +227,7 @@ def test_names_cannot_inject_markup(payload: str) -> None:
 
 def test_an_unknown_verdict_is_text_too() -> None:
     record = replace(masked(), decision=Verdict(answer='masked"><script>', reason="<script>"))
-    assert "script" not in {tag for tag, _ in Outline(render_page([record], title="One")).elements}
+    assert [tag for tag, _ in Outline(render_page([record], title="One")).elements].count("script") == 1
 
 
 def test_no_records_are_an_error() -> None:
@@ -252,6 +274,65 @@ def test_amplified_changes_keep_sign_and_order_and_stay_in_range(pairs: list[tup
     np.testing.assert_array_equal(picture, np.clip(128 + factor * change, 0, 255))
     if np.abs(change).max() <= 127:
         np.testing.assert_array_equal(picture.astype(int) - 128, factor * change)
+
+
+def test_the_sign_of_a_change_is_its_colour() -> None:
+    before, after = np.array([[100, 100, 100, 100]], dtype=np.uint8), np.array([[100, 90, 110, 105]], dtype=np.uint8)
+    nothing, fell, rose, half = signs_in_colour(amplified(before, after)[0])[0].astype(int)
+    assert len(set(nothing)) == 1
+    assert fell[2] > fell[0] + 100
+    assert rose[0] > rose[2] + 100
+    assert 30 < half[0] - half[2] < rose[0] - rose[2]
+
+
+def large(index: int, side: int) -> Specimen:
+    """Noise, which no format makes smaller."""
+    noise = np.random.default_rng(index).integers(0, 256, (3, side, side), dtype=np.uint8)
+    encoded = base64.b64encode(noise.tobytes()).decode()
+    return replace(specimen(index, "8", "PGD"), shape=(3, side, side), clean=encoded, adversarial=encoded)
+
+
+def test_large_images_are_few_and_the_page_stays_small() -> None:
+    record = replace(masked(), specimens=[large(index, 224) for index in range(8)])
+    pages = [render_page([record] * count, title="Large images") for count in (1, 4)]
+    assert 0.5 * IMAGES < len(pages[0]) < 2_000_000
+    assert "2 of 8 are shown, to keep the page small" in words_of(pages[0])
+    assert len(pages[1]) < len(pages[0])
+    assert "The images of 8 examples are left out, to keep the page small" in words_of(pages[1])
+
+
+def test_specimens_beyond_the_size_are_left_out() -> None:
+    one = specimen(3, "8", "PGD")
+    length = sum(len(getattr(strip(one), name)) for name in ("clean", "change", "adversarial"))
+    assert [len(within([one, one, one], size)) for size in (length - 1, length, 2 * length)] == [0, 1, 2]
+
+
+def test_of_very_large_images_every_second_pixel_is_shown() -> None:
+    shown = strip(large(0, 2 * SIDE))
+    assert (shown.size, shown.apart) == ((SIDE, SIDE), 2)
+    said = words_of(render_page([replace(masked(), specimens=[large(0, SIDE + 1)])], title="One"))
+    assert "One pixel in 2 is shown, each way." in said
+
+
+def test_audits_that_cannot_be_compared_are_said_to_be(page: str) -> None:
+    assert "These audits differ in their images and in epsilon (0.25 and 8/255): compare them with care." in words_of(
+        page
+    )
+    assert "compare them with care" not in render_page([masked(), masked()], title="Twice")
+
+
+def test_several_models_fold(page: str) -> None:
+    folds = [attributes for _, attributes in Outline(page).elements if attributes.get("class") == "model"]
+    assert len(folds) == 3
+    assert 'class="model"' not in render_page([masked()], title="One model")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_one_or_several_surfaces_are_drawn(count: int) -> None:
+    record = replace(masked(), surfaces=[surface(index, -3.0) for index in range(count)])
+    page = render_page([record], title="One model")
+    assert page.count("<image ") == count + 1  # and the scale of colours
+    assert "Example 0: 0 nats at the image, -1.7" in page
 
 
 def test_an_image_of_another_size_is_an_error() -> None:

@@ -26,7 +26,7 @@ objectives/           3  objective(model, images, labels, step=...) -> loss, one
 watch.py              3  readings of masking during training, the rule that calls it, the way back
 evidence.py           3  the worst image found of each example, in a file that can be replayed
 training.py           4  one loop, a generator that yields after each epoch
-exhibits.py           4  histogram, specimens and environment for a report
+exhibits.py           4  histogram, specimens, loss surfaces and environment for a report
 probes/               4  one symptom of masking per file, with the remedy that would remove it; battery: all of them
 audit.py              5  runs the battery on a model, asks for the verdict, returns the report
 experiments/          6  the demo, and one folder per paper: configurations, published numbers, claims, artefacts

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unmask.attacks import FGSM, FRSM, PGD, Attack, Outcome, Square, Trial
 from unmask.evidence import collect, digest, pack
-from unmask.exhibits import environment, log_odds_histogram, specimens
+from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model, derive_seed
 from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError
@@ -30,6 +30,9 @@ GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 CURVE_STEPS = 10
 CURVE_QUERIES = 100
 """The curves over epsilon are drawn for some of the images, with few steps and queries: they decide nothing."""
+
+SURFACES = 3
+"""For so many examples the loss is looked at from all around."""
 
 
 def audit(
@@ -108,6 +111,8 @@ def audit(
     attacks = [_result(*entry) for entry in ledger.entries[1:]]
     names = [attack.name for attack in attacks]
     evidence = pack(collect(worst, audited.images, audited.labels), epsilon=bound, attacks=names)
+    shown = specimens(audited.images, audited.labels, clean, claimed, worst, attacks=names, classes=classes)
+    few = [one.index for one in shown[:SURFACES]] if audited.gradients else []
     return Report(
         subject=subject,
         data=data,
@@ -130,7 +135,8 @@ def audit(
         attacks=attacks,
         curves=curves,
         histograms=[log_odds_histogram((-clean.loss).tolist())],
-        specimens=specimens(audited.images, audited.labels, clean, claimed, worst, attacks=names, classes=classes),
+        specimens=shown,
+        surfaces=loss_surfaces(*task, rows=few, epsilon=bound, seed=seed, batches=batches),
         notes=[*audited.notes, *_shortened(len(labels), effort)],
         seconds=ledger.spent(),
         seed=seed,

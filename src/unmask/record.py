@@ -154,6 +154,20 @@ class Histogram:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Surface:
+    """The loss on a plane through one example: log-odds against the true class, in nats.
+
+    ``loss[i][j]`` is that of ``x + gradient[i] sign(g) + random[j] r``, cut to [0, 1]: g is the gradient of the loss
+    in the image x, r has random signs. Steps are in units of pixels, which are in [0, 1]; the middle is x itself.
+    """
+
+    index: int
+    gradient: Sequence[float]
+    random: Sequence[float]
+    loss: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Specimen:
     """One example to look at: the clean and the adversarial image, their labels, and the attack that found it.
 
@@ -187,6 +201,7 @@ class AuditRecord:
         images_digest: SHA-256 of the images and labels, by which two audits of the same images know each other.
         evidence_digest: SHA-256 of the file that holds the images that fooled the model.
         not_run: what could not be tried on this model, by name, and why.
+        surfaces: the loss around a few of the specimens; none for a model without gradients.
     """
 
     subject: str
@@ -212,6 +227,7 @@ class AuditRecord:
     images_digest: str = ""
     evidence_digest: str = ""
     not_run: Mapping[str, str] = field(default_factory=dict)
+    surfaces: Sequence[Surface] = ()
 
     @property
     def verdict(self) -> str:
@@ -271,6 +287,7 @@ def _revive(raw: dict[str, Any]) -> dict[str, Any]:
     raw["attacks"] = [AttackResult(**{**one, "accuracy": Proportion(**one["accuracy"])}) for one in raw["attacks"]]
     for name, kind in (("findings", Finding), ("curves", Curve), ("histograms", Histogram), ("specimens", Specimen)):
         raw[name] = [kind(**one) for one in raw[name]]
+    raw["surfaces"] = [Surface(**one) for one in raw.get("surfaces", ())]  # records from before there were any
     return raw
 
 

@@ -88,9 +88,10 @@ def decide(
     lower end of the corrected interval, on the same examples: over the unrepaired attack of equal budget, and over what
     was claimed. The correction counts all findings, also those whose symptom is absent, whose remedy was not tried.
     The smaller of the two gains is reported. Any confirmed cause of kind ``"masking"`` makes the verdict ``"masked"``.
-    It is ``"inconclusive"`` where a symptom is present and the interval leaves both answers open, where gradient
-    attacks are blind and no other attack settled the matter, where probes could not be run and something is left that
-    could be masked, or where the model does no better than guessing; else ``"not masked"``.
+    It is ``"inconclusive"`` where a symptom is present and its own interval, uncorrected, does not rule the effect out
+    (a correction would guard against finding causes, here it would excuse missing them), where gradient attacks are
+    blind and no other attack settled the matter, where probes could not be run and something is left that could be
+    masked, or where the model does no better than guessing; else ``"not masked"``.
 
     Args:
         claimed: per example, whether it is still classified correctly under the reference attack.
@@ -120,16 +121,15 @@ def decide(
     if blind := [finding for finding in findings if finding.blinding]:
         reason = f"{blind[0].symptom} No attack that was run can stand in for gradients here: ask a query attack."
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
-    open_questions = [
-        finding for finding in findings if finding.kind == "masking" and gains[finding.name].high > finding.effect
-    ]
+    doubtful = {finding.name: _gain(finding, claimed, 1) for finding in findings if finding.kind == "masking"}
+    open_questions = [one for one in findings if one.name in doubtful and doubtful[one.name].high > one.effect]
     if open_questions:
-        reason = _undecided(open_questions[0], gains[open_questions[0].name], len(decisive))
+        reason = _undecided(open_questions[0], doubtful[open_questions[0].name])
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
     if not_run:
         answer, reason = _without_all(not_run, left)
         return Verdict(answer=answer, reason=reason, causes=[], weaknesses=weaknesses)
-    return Verdict(answer="not masked", reason=_cleared(findings, gains), causes=[], weaknesses=weaknesses)
+    return Verdict(answer="not masked", reason=_cleared(findings, doubtful), causes=[], weaknesses=weaknesses)
 
 
 def _gain(finding: Finding, claimed: Sequence[bool] | None, comparisons: int) -> PairedGain:
@@ -162,10 +162,10 @@ def _because(causes: Sequence[Cause]) -> str:
     )
 
 
-def _undecided(finding: Finding, gain: PairedGain, comparisons: int) -> str:
+def _undecided(finding: Finding, gain: PairedGain) -> str:
     """What is open, and how many images would settle it: the interval's half width must fall below the distance."""
     distance = max(abs(gain.gain - finding.effect), finding.effect / 4)
-    z = _stats().norm.ppf(1 - (1 - LEVEL) / 2 / comparisons)
+    z = _stats().norm.ppf(1 - (1 - LEVEL) / 2)
     needed = math.ceil(z**2 * gain.variance / distance**2)
     return (
         f"The symptom of {finding.name} is present, and its remedy gains between {100 * gain.low:.1f} and "

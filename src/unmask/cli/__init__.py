@@ -12,6 +12,7 @@ from unmask.cli.attack import attack
 from unmask.cli.audit import audit
 from unmask.cli.demo import demo
 from unmask.cli.diff import diff
+from unmask.cli.page import page
 from unmask.cli.reproduce import reproduce
 from unmask.cli.train import train
 from unmask.cli.verify import verify
@@ -47,7 +48,7 @@ def main(show_traceback: bool) -> None:
     """Tell whether a neural network's robustness is real or only gradient masking."""
 
 
-for command in (demo, audit, verify, diff, train, attack, reproduce):
+for command in (demo, audit, verify, diff, page, train, attack, reproduce):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from unmask.cli.options import FOLDER, progress_bar
-from unmask.record import write_atomically
 
 
 @click.command()
@@ -24,8 +23,7 @@ def demo(out: Path) -> None:
     from rich.table import Table
 
     from unmask.experiments import demo as experiment
-    from unmask.report import SUMMARY_COLUMNS, answer, summary_rows
-    from unmask.report.page import render_page
+    from unmask.report import SUMMARY_COLUMNS, answer, summary_rows, write_page
 
     started = time.perf_counter()
     reports = []
@@ -39,6 +37,5 @@ def demo(out: Path) -> None:
     for row in summary_rows(reports):
         table.add_row(*row)
     Console().print(table)
-    page = render_page(reports, title="unmask demo: four classifiers of handwritten digits")
-    write_atomically(out / "report.html", page.encode())
+    write_page(reports, out / "report.html", title="unmask demo: four classifiers of handwritten digits")
     click.echo(f"wrote {out / 'report.html'} in {time.perf_counter() - started:.0f} s; open it in a browser")

@@ -6,13 +6,14 @@ Reads records only, so it works where torch is not installed; matplotlib is load
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from unmask.record import AuditRecord, write_atomically
 from unmask.report.words import SUMMARY_COLUMNS, answer, as_text, summary_rows
 
-__all__ = ["SUMMARY_COLUMNS", "Report", "answer", "summary_rows"]
+__all__ = ["SUMMARY_COLUMNS", "Report", "answer", "summary_rows", "write_page"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +62,29 @@ class Report(AuditRecord):
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write the report as one HTML page that needs nothing else, whole or not at all."""
-        from unmask.report.page import render_page
-
-        page = render_page([self], title=f"Robustness audit: {self.subject}")
-        # A file name that is not valid Unicode may have become a model's name: it must not cost the user the report.
-        write_atomically(Path(path), page.encode(errors="replace"))
+        write_page([self], path)
 
     def to_text(self) -> str:
         """The report as plain text, 80 columns wide."""
         return as_text(self)
+
+
+def write_page(records: Sequence[AuditRecord], path: str | os.PathLike[str], *, title: str | None = None) -> None:
+    """Write one HTML page about one model, or about several side by side, that needs nothing else; whole or not at all.
+
+    Raises:
+        ValueError: there is no record.
+
+    Example:
+        >>> write_page([], "page.html")
+        Traceback (most recent call last):
+        ValueError: records: expected at least one, got none
+    """
+    from unmask.report.page import render_page
+
+    if title is None:
+        several = len(records) > 1
+        title = f"Robustness audits of {len(records)} models" if several else "Robustness audit"
+        title += "" if several or not records else f": {records[0].subject}"
+    # A file name that is not valid Unicode may have become a model's name: it must not cost the user the report.
+    write_atomically(Path(path), render_page(records, title=title).encode(errors="replace"))

@@ -1,11 +1,12 @@
-"""One HTML page from audit records: all inline, no script, no request; names from users are text, never markup."""
+"""One HTML page from audit records: all inline, no request, one script; names from users are text, never markup."""
 
 from __future__ import annotations
 
 import base64
-import io
+import hashlib
 import re
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from unmask.record import AuditRecord, Cause, Finding, Specimen
+from unmask.record import AuditRecord, Cause, Finding, Surface
 from unmask.report import words
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
+
+IMAGES = 1_000_000
+"""What the images of all specimens may take of a page, in characters; the models share it."""
 
 
 def render_page(records: Sequence[AuditRecord], *, title: str) -> str:
@@ -37,41 +39,39 @@ def render_page(records: Sequence[AuditRecord], *, title: str) -> str:
     """
     import matplotlib
 
-    from unmask.report.plots import plot_claimed_against_robust
+    from unmask.report.plots import plot_claimed_against_robust, plot_models_over_epsilon
 
     if not records:
         raise ValueError("records: expected at least one, got none")
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         overview = _svg(plot_claimed_against_robust(records), "overview", " ".join(_fall(record) for record in records))
-        sections = [_section(record, f"model-{number}") for number, record in enumerate(records, start=1)]
+        curves = None
+        if len(records) > 1 and any(record.curves for record in records):
+            said = f"Accuracy over epsilon, of {words.listing([one.subject for one in records if one.curves])}."
+            curves = _svg(plot_models_over_epsilon(records), "models-over-epsilon", said)
+        share = IMAGES // len(records)
+        sections = [_section(record, f"model-{number}", share) for number, record in enumerate(records, start=1)]
+    script = _own("page.js")
     return _template().render(
         title=title,
         css=Markup(_own("page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         columns=words.SUMMARY_COLUMNS,
         rows=words.summary_rows(records),
         overview=overview,
+        curves=curves,
+        ends=_ends(records),
+        uneven=words.uneven(records),
         sections=sections,
     )
 
 
-def amplified(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
-    """The change between two images around middle grey, and the whole factor by which it was amplified to be seen.
+def _section(record: AuditRecord, anchor: str, size: int) -> dict[str, Any]:
+    from unmask.report.images import within
 
-    Example:
-        >>> import numpy as np
-        >>> change, factor = amplified(np.array([9, 9], dtype=np.uint8), np.array([9, 19], dtype=np.uint8))
-        >>> change.tolist(), factor
-        ([128, 248], 12)
-    """
-    import numpy as np
-
-    change = adversarial.astype(int) - clean.astype(int)
-    factor = max(1, 127 // max(1, int(np.abs(change).max())))
-    return np.clip(128 + factor * change, 0, 255).astype(np.uint8), factor
-
-
-def _section(record: AuditRecord, anchor: str) -> dict[str, Any]:
+    strips = within(record.specimens, size)
     confirmed = words.pair([*record.decision.causes, *record.decision.weaknesses], record.findings)
     causes = confirmed[: len(record.decision.causes)]
     verdict, _, sentence = words.answer(record).partition(": ")
@@ -87,14 +87,15 @@ def _section(record: AuditRecord, anchor: str) -> dict[str, Any]:
         "silent": [finding for finding in record.findings if not finding.fired],
         "strongest_first": sorted(record.attacks, key=lambda attack: attack.accuracy.value),
         "pictures": _pictures(record, anchor, [cause for cause, _ in confirmed]),
-        "specimens": [_strip(specimen) for specimen in record.specimens],
+        "strips": strips,
+        "found_by": Counter(one.specimen.attack for one in strips if one.specimen.attack is not None),
     }
 
 
 def _pictures(record: AuditRecord, anchor: str, causes: Sequence[Cause]) -> dict[str, Any]:
-    from unmask.report.plots import plot_accuracy_curves, plot_gains, plot_histogram
+    from unmask.report.plots import plot_accuracy_curves, plot_gains, plot_histogram, plot_surfaces
 
-    gains = accuracy = None
+    gains = accuracy = surfaces = None
     if causes:
         said = " ".join(f"{cause.name}: {words.points(cause)}." for cause in causes)
         gains = _svg(plot_gains(causes), f"{anchor}-gains", f"Points of accuracy won by each remedy. {said}")
@@ -108,56 +109,43 @@ def _pictures(record: AuditRecord, anchor: str, causes: Sequence[Cause]) -> dict
         span = f"{sum(one.counts)} examples from {one.edges[0]:.3g} to {one.edges[-1]:.3g}."
         picture = _svg(plot_histogram(one), f"{anchor}-histogram-{number}", f"Histogram of {one.name}: {span} {marks}")
         histograms.append((one, picture))
-    return {"gains": gains, "accuracy": accuracy, "histograms": histograms}
+    if record.surfaces:
+        ranges = " ".join(_range(one) for one in record.surfaces)
+        surfaces = _svg(plot_surfaces(record.surfaces), f"{anchor}-surfaces", f"Log-odds around images. {ranges}")
+    return {"gains": gains, "accuracy": accuracy, "histograms": histograms, "surfaces": surfaces}
 
 
 def _svg(axes: Axes, name: str, title: str) -> Markup:
     from matplotlib.figure import Figure
 
-    from unmask.report.plots import to_svg
+    from unmask.report.svg import to_svg
 
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
     return Markup(to_svg(figure, name=name, title=title))
 
 
+def _range(surface: Surface) -> str:
+    values = [value for line in surface.loss for value in line]
+    middle = surface.loss[len(surface.loss) // 2][len(surface.random) // 2]
+    return f"Example {surface.index}: {middle:.4g} nats at the image, {min(values):.4g} to {max(values):.4g} around it."
+
+
+def _ends(records: Sequence[AuditRecord]) -> list[tuple[str, str, str, str]]:
+    """For each model and epsilon: its name, the epsilon, the lowest of the curves, and the first."""
+    from unmask.report.plots import lowest
+
+    rows = []
+    for record in records:
+        if record.curves:
+            first = dict(zip(record.curves[0].x, record.curves[0].y, strict=True))
+            for x, y in zip(*lowest(record.curves), strict=True):
+                rows.append((record.subject, f"{x:.4g}", words.percent(y), words.percent(first[x])))
+    return rows
+
+
 def _fall(record: AuditRecord) -> str:
     return f"{record.subject}: claimed {record.claimed}, worst case {record.robust}."
-
-
-def _strip(specimen: Specimen) -> dict[str, Any]:
-    """What the template needs to show a specimen: three images as PNG data URIs, and the factor of the middle one."""
-    clean = _pixels(specimen, specimen.clean)
-    adversarial = _pixels(specimen, specimen.adversarial)
-    change, factor = amplified(clean, adversarial)
-    images = {"clean": clean, "change": change, "adversarial": adversarial}
-    return {
-        "specimen": specimen,
-        "factor": factor,
-        "largest": int(abs(adversarial.astype(int) - clean.astype(int)).max()),
-        **{name: _png(image) for name, image in images.items()},
-    }
-
-
-def _pixels(specimen: Specimen, encoded: str) -> NDArray[np.uint8]:
-    import numpy as np
-
-    content, shape = base64.b64decode(encoded), tuple(specimen.shape)
-    if len(shape) != 3 or len(content) != np.prod(shape):
-        raise ValueError(
-            f"specimen {specimen.index}: expected channels x height x width bytes, got {len(content)} for {shape}"
-        )
-    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
-
-
-def _png(image: NDArray[np.uint8]) -> str:
-    """A data URI. Three channels are red, green and blue; of any other number the first is shown, in grey."""
-    from PIL import Image
-
-    picture = Image.fromarray(image.transpose(1, 2, 0) if len(image) == 3 else image[0])
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _template() -> jinja2.Template:
@@ -169,6 +157,7 @@ def _template() -> jinja2.Template:
         "points": words.points,
         "bound": words.bound,
         "quantity": words.quantity,
+        "left": words.left,
         "duration": _duration,
         "probability": lambda value: "p < 0.001" if value < 0.001 else f"p = {value:.3f}",
         "figure": lambda value: f"{value:.4g}",

@@ -1,34 +1,27 @@
-"""The figures of an audit, and ``to_svg``, which makes any figure fit for a page.
-
-Each ``plot_x`` draws what it is given and computes nothing. Colours follow Okabe and Ito (2008), so that colour-blind
-readers can tell them apart, and keep a contrast of 3 : 1 on white and on black; each series has a marker of its own.
-"""
+"""The figures of an audit: each ``plot_x`` draws what it is given and computes nothing; each series has its marker."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
 from collections.abc import Sequence
-from xml.etree import ElementTree
 
-import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.transforms import ScaledTranslation
 
-from unmask.record import AuditRecord, Cause, Curve, Histogram
+from unmask.record import AuditRecord, Cause, Curve, Histogram, Surface
+from unmask.report.svg import BLACK, PALETTE
 from unmask.report.words import bound, percent, plain, points
 
-PALETTE = {"blue": "#0072b2", "vermilion": "#d55e00", "green": "#009e73", "purple": "#c0699a", "grey": "#7f7f7f"}
 SERIES = BLUE, VERMILION, GREEN, PURPLE, GREY = tuple(PALETTE.values())
 VERDICTS = {"masked": VERMILION, "not masked": BLUE}
-BLACK = "#000000"
+# On a map of colours, where the page's own ink would change with the mode.
+DARK, LIGHT = "#1c1f23", "#ffffff"
 DASHES = ("-", "--", ":")
-# Inches. Narrow on purpose: at 360 pixels the text of a figure this wide is still 10 pixels high.
-WIDTH = 4.4
+# Inches. Narrow on purpose: on a screen of 360 pixels the text of a figure this wide is still 12 pixels high.
+WIDTH = 3.75
 
 
 def plot_accuracy_curves(curves: Sequence[Curve], *, epsilon: float, chance: float, ax: Axes | None = None) -> Axes:
@@ -54,12 +47,55 @@ def plot_accuracy_curves(curves: Sequence[Curve], *, epsilon: float, chance: flo
         )  # fmt: skip
     lines.append(ax.axhline(chance, color=GREY, linewidth=1.2, linestyle=(0, (1, 2))))
     _scale_epsilon(ax, [x for curve in curves for x in curve.x])
-    ax.axvline(epsilon, color=BLACK, linewidth=0.9)
-    ax.text(epsilon, 1.02, f"audited: {bound(epsilon)}", transform=ax.get_xaxis_transform(), ha="center")
-    ax.set(xlabel="epsilon", ylabel="accuracy", ylim=(0, 1))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    _legend(ax, lines, [*(curve.name for curve in curves), f"guessing: {percent(chance)}"], above=1.1)
+    _mark_epsilon(ax, epsilon)
+    _percent_over_epsilon(ax)
+    _legend(ax, lines, [*(curve.name for curve in curves), f"guessing: {percent(chance)}"], above=1.1, left=0.5)
     return ax
+
+
+def plot_models_over_epsilon(records: Sequence[AuditRecord], *, ax: Axes | None = None) -> Axes:
+    """Draw for each model the lowest of its curves over epsilon, and dashed the first, usually the reference attack's.
+
+    Where the two part, the first says more than is true. Models without a curve are left out.
+
+    Raises:
+        ValueError: no model has a curve.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> curves = [Curve(name="FGSM", x=[0.0, 0.1], y=[0.9, 0.7]), Curve(name="PGD", x=[0.0, 0.1], y=[0.9, 0.2])]
+        >>> ax = plot_models_over_epsilon([SimpleNamespace(subject="net", curves=curves, epsilon=0.1)])
+        >>> [line.get_ydata().tolist() for line in ax.get_lines()[:2]]
+        [[0.9, 0.7], [0.9, 0.2]]
+    """
+    drawn = [record for record in records if record.curves]
+    _expect_some("curves", drawn)
+    ax = _trim(ax or _new_axes(2.7 + 0.17 * len(drawn)))
+    lines: list[Artist] = []
+    for number, record in enumerate(drawn):
+        colour, marker = SERIES[number % 5], "osD^v"[(number + number // 5) % 5]
+        first = record.curves[0]
+        ax.plot(first.x, first.y, color=colour, linestyle="--", linewidth=1.2, clip_on=False)
+        x, y = lowest(record.curves)
+        lines += ax.plot(x, y, color=colour, marker=marker, markersize=4, clip_on=False, zorder=3)
+    _scale_epsilon(ax, [x for record in drawn for curve in record.curves for x in curve.x])
+    if len({record.epsilon for record in drawn}) == 1:
+        _mark_epsilon(ax, drawn[0].epsilon)
+    _percent_over_epsilon(ax)
+    _legend(ax, lines, [record.subject for record in drawn], above=1.1, left=0.5)
+    return ax
+
+
+def lowest(curves: Sequence[Curve]) -> tuple[list[float], list[float]]:
+    """At each epsilon that all curves have, the lowest accuracy of any.
+
+    Example:
+        >>> lowest([Curve(name="a", x=[0.0, 0.1], y=[0.9, 0.5]), Curve(name="b", x=[0.0, 0.1, 0.2], y=[0.9, 0.3, 0.1])])
+        ([0.0, 0.1], [0.9, 0.3])
+    """
+    at = [dict(zip(curve.x, curve.y, strict=True)) for curve in curves]
+    shared = [x for x in curves[0].x if all(x in one for one in at)]
+    return shared, [min(one[x] for one in at) for x in shared]
 
 
 def plot_histogram(histogram: Histogram, *, ax: Axes | None = None) -> Axes:
@@ -92,10 +128,53 @@ def plot_histogram(histogram: Histogram, *, ax: Axes | None = None) -> Axes:
             lines += ax.plot([], [], " ")
             names.append(f"{name}: {position:g} (outside)")
     ax.set(ylabel="examples", ylim=(baseline, None))
-    ax.set_xlabel(_short(histogram.name, 48), parse_math=False)
+    ax.set_xlabel(_short(histogram.name, 40), parse_math=False)
     if lines:
-        _legend(ax, lines, names, above=1.0)
+        _legend(ax, lines, names, above=1.0, left=0.4)
     return ax
+
+
+def plot_surfaces(surfaces: Sequence[Surface], *, figure: Figure | None = None) -> Axes:
+    """Draw the loss around each image as a map, darker being lower, all on one scale; returns the first map's axes.
+
+    A cross marks the image itself, a white line where the log-odds are 0: there the true class has probability 1/2.
+
+    Raises:
+        ValueError: there is no surface.
+
+    Example:
+        >>> steps = [-0.1, 0.0, 0.1]
+        >>> flat = Surface(index=7, gradient=steps, random=steps, loss=[[-1.0] * 3, [0.5] * 3, [2.0] * 3])
+        >>> plot_surfaces([flat]).get_title()
+        'example 7'
+    """
+    _expect_some("surfaces", surfaces)
+    figure = figure or Figure(figsize=(WIDTH, 1.2 + 2.9 / max(2, len(surfaces))), layout="constrained")
+    axes = figure.subplots(1, len(surfaces), sharey=True, squeeze=False)[0]
+    losses = [value for one in surfaces for line in one.loss for value in line]
+    for ax, one in zip(axes, surfaces, strict=True):
+        reach = (one.random[0], one.random[-1], one.gradient[0], one.gradient[-1])
+        drawn = ax.imshow(
+            one.loss, extent=reach, origin="lower", aspect="auto", cmap="cividis", vmin=min(losses), vmax=max(losses),
+            interpolation="none",
+        )  # fmt: skip
+        values = [value for line in one.loss for value in line]
+        if min(values) < 0 < max(values):
+            for colour, width in ((DARK, 2.6), (LIGHT, 1.3)):
+                ax.contour(one.random, one.gradient, one.loss, levels=[0], colors=colour, linewidths=width)
+        for colour, width in ((DARK, 2.6), (LIGHT, 1.3)):
+            ax.plot([0], [0], "+", color=colour, markersize=9 + width, markeredgewidth=width)
+        ax.set_xticks(reach[:2], ["\N{MINUS SIGN}ε", "ε"])
+        ax.set_yticks([reach[2], 0, reach[3]], ["\N{MINUS SIGN}ε", "0", "ε"])
+        ax.set_title(f"example {one.index}", fontsize=10)
+        _frame(ax)
+    axes[0].set_ylabel("along the gradient")
+    axes[len(axes) // 2].set_xlabel("along random signs")
+    bar = figure.colorbar(drawn, ax=list(axes), orientation="horizontal", aspect=40, pad=0.03)
+    bar.set_label("log-odds against the true class, in nats")
+    bar.outline.set_visible(False)
+    first: Axes = axes[0]
+    return first
 
 
 def plot_claimed_against_robust(records: Sequence[AuditRecord], *, ax: Axes | None = None) -> Axes:
@@ -143,7 +222,7 @@ def plot_gains(causes: Sequence[Cause], *, ax: Axes | None = None) -> Axes:
     Example:
         >>> cause = Cause(name="few steps", kind="weak attack", gain=0.1, low=0.08, high=0.12, p_value=0.001)
         >>> plot_gains([cause]).get_xlabel()
-        'points of accuracy won by the remedy'
+        'points won by the remedy'
     """
     _expect_some("causes", causes)
     ax = _trim(ax or _new_axes(0.75 + 0.55 * len(causes)))
@@ -153,77 +232,9 @@ def plot_gains(causes: Sequence[Cause], *, ax: Axes | None = None) -> Axes:
         ax.plot([100 * cause.gain], [row], marker, color=colour, markersize=6)
     ax.set_xlim(min(0, *(110 * cause.low for cause in causes)), max(1, *(110 * cause.high for cause in causes)))
     ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.set_xlabel("points of accuracy won by the remedy")
+    ax.set_xlabel("points won by the remedy")
     _name_rows(ax, [cause.name for cause in causes], [points(cause).replace(" points", "") for cause in causes])
     return ax
-
-
-def to_svg(figure: Figure, *, name: str, title: str) -> str:
-    """The figure as an SVG element for a page: text stays text, in the page's font and colour; width 100 %.
-
-    ``name`` begins every id, so that figures with different names can share a page; ``title`` is what a screen reader
-    says in place of the picture. Equal figures give equal strings. Black becomes the page's text colour, and the
-    colours of ``PALETTE`` what the page sets as ``--blue`` and so on.
-
-    Example:
-        >>> ax = plot_histogram(Histogram(name="margin", edges=[0, 10, 20], counts=[5, 1]))
-        >>> to_svg(ax.get_figure(), name="margins", title="Most margins are below 10.")[:45]
-        '<svg viewBox="0 0 316.8 187.2" width="100%" x'
-    """
-    drawing, title = _draw(figure), plain(title)
-    used = set(re.findall(r'#([\w-]+)[")]', drawing))
-    root = ElementTree.fromstring(drawing)
-    for parent in list(root.iter()):
-        # A style element in a page would style the whole page.
-        for child in [child for child in parent if child.tag.endswith("}style")]:
-            parent.remove(child)
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        element.attrib = _page_attributes(element.attrib, used, name)
-    root.attrib = {
-        "viewBox": root.attrib["viewBox"],
-        "width": "100%",
-        "xmlns": "http://www.w3.org/2000/svg",
-        "role": "img",
-        "aria-label": title,
-        "fill": "currentColor",
-        "stroke-linejoin": "round",
-        "stroke-linecap": "butt",
-    }
-    label = ElementTree.Element("title")
-    label.text = title
-    root.insert(0, label)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _draw(figure: Figure) -> str:
-    """Matplotlib's own SVG of a figure, without a date or random ids."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unmask"}), warnings.catch_warnings():
-        # Matplotlib's font only serves the layout: the browser has the glyphs.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return buffer.getvalue()
-
-
-def _page_attributes(attributes: dict[str, str], used: set[str], name: str) -> dict[str, str]:
-    """Drop namespaces and ids that nothing refers to, prefix the others, and let the page decide on font and colour."""
-    kept = {}
-    for key, value in attributes.items():
-        if key == "id":
-            if value not in used:
-                continue
-            value = f"{name}-{value}"
-        elif key == "style":
-            value = re.sub(r"(font-family: |px )'[^;]*", r"\1var(--figure-font, sans-serif)", value)
-            value = value.replace(BLACK, "currentColor")
-            for colour, code in PALETTE.items():
-                value = value.replace(code, f"var(--{colour}, {code})")
-        elif key == "clip-path" or key.endswith("href"):
-            value = value.replace("#", f"#{name}-")
-        kept[key.rpartition("}")[2]] = value
-    return kept
 
 
 def _expect_some(name: str, values: Sequence[object]) -> None:
@@ -233,6 +244,11 @@ def _expect_some(name: str, values: Sequence[object]) -> None:
 
 def _new_axes(height: float) -> Axes:
     return Figure(figsize=(WIDTH, height), layout="constrained").add_subplot()
+
+
+def _frame(ax: Axes) -> None:
+    ax.spines[:].set_visible(False)
+    ax.tick_params(color=GREY, width=0.8)
 
 
 def _trim(ax: Axes) -> Axes:
@@ -251,15 +267,23 @@ def _short(text: str, length: int) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def _legend(ax: Axes, handles: Sequence[Artist], names: Sequence[str], *, above: float) -> None:
-    """A legend over the axes, where it covers nothing: in columns where the names are short."""
-    names = [_short(name, 44) for name in names]
+def _legend(ax: Axes, handles: Sequence[Artist], names: Sequence[str], *, above: float, left: float = 0.0) -> None:
+    """A legend over the axes, where it covers nothing, so many inches to their left; in columns if names are short."""
+    names = [_short(name, 36) for name in names]
+    beside = ScaledTranslation(-left, 0, ax.figure.dpi_scale_trans)
     legend = ax.legend(
-        handles, names, loc="lower left", bbox_to_anchor=(0, above), columnspacing=1.5, borderaxespad=0.2,
-        ncols=max(1, min(3, 60 // (6 + max(len(name) for name in names)))), fontsize=9, frameon=False,
+        handles, names, loc="lower left", bbox_to_anchor=(0, above), bbox_transform=ax.transAxes + beside,
+        ncols=_columns(names), columnspacing=1, handlelength=1.5, handletextpad=0.6, borderaxespad=0.2, fontsize=10,
+        frameon=False,
     )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """How many columns of names fit: a character takes 5.7 points of the figure's width, and a column's line 31."""
+    widest = sorted(map(len, names), reverse=True)
+    return next((n for n in (3, 2) if 5.7 * sum(widest[:n]) + 31 * n <= 72 * WIDTH - 5), 1)
 
 
 def _scale_epsilon(ax: Axes, values: Sequence[float]) -> None:
@@ -272,6 +296,16 @@ def _scale_epsilon(ax: Axes, values: Sequence[float]) -> None:
     else:
         ax.set_xscale("log")
     _plain_numbers(ax.xaxis)
+
+
+def _mark_epsilon(ax: Axes, epsilon: float) -> None:
+    ax.axvline(epsilon, color=BLACK, linewidth=0.9)
+    ax.text(epsilon, 1.02, f"audited: {bound(epsilon)}", transform=ax.get_xaxis_transform(), ha="center")
+
+
+def _percent_over_epsilon(ax: Axes) -> None:
+    ax.set(xlabel="epsilon", ylabel="accuracy", ylim=(0, 1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
 
 
 def _plain_numbers(axis: Axis) -> None:
@@ -288,7 +322,7 @@ def _name_rows(ax: Axes, names: Sequence[str], figures: Sequence[str]) -> None:
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
     across = ax.get_yaxis_transform()
     for row, (name, figure) in enumerate(zip(names, figures, strict=True)):
-        title = ax.text(0.015, row - 0.42, _short(name, 42), transform=across, va="center", parse_math=False)
+        title = ax.text(0.015, row - 0.42, _short(name, 36), transform=across, va="center", parse_math=False)
         # Names reach over the figures below them; were they part of the layout, they would push the axes aside.
         title.set(weight="bold", in_layout=False)
         ax.text(1.04, row, figure, transform=across, va="center", parse_math=False)

@@ -171,6 +171,36 @@ def symptoms(record: AuditRecord) -> list[Finding]:
     return [finding for finding in record.findings if finding.fired and finding.kind == "symptom"]
 
 
+def left(correct: Sequence[bool]) -> str:
+    """The accuracy that an attack of a finding leaves, or that it was not tried.
+
+    Example:
+        >>> left([True, False]), left([])
+        ('50.0 %', 'not tried: no symptom')
+    """
+    return percent(sum(correct) / len(correct)) if correct else "not tried: no symptom"
+
+
+def uneven(records: Sequence[AuditRecord]) -> str:
+    """In what the audits of several models differ, so that their figures cannot be compared; empty if in nothing.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> one = SimpleNamespace(data="digits", samples=10, images_digest="0a", epsilon=0.1, reference="FGSM")
+        >>> other = SimpleNamespace(data="digits", samples=10, images_digest="0a", epsilon=0.2, reference="PGD")
+        >>> uneven([one, other]), uneven([one, one])
+        ('These audits differ in epsilon (0.1 and 0.2) and in the reference attack: compare them with care.', '')
+    """
+    differ = []
+    if len({(record.data, record.samples, record.images_digest) for record in records}) > 1:
+        differ.append("in their images")
+    if len(bounds := list(dict.fromkeys(bound(record.epsilon) for record in records))) > 1:
+        differ.append(f"in epsilon ({listing(bounds)})")
+    if len({record.reference for record in records}) > 1:
+        differ.append("in the reference attack")
+    return f"These audits differ {listing(differ)}: compare them with care." if differ else ""
+
+
 def not_run(record: AuditRecord) -> list[str]:
     """What could not be tried on the model, one text for each reason.
 
@@ -235,7 +265,7 @@ def _explained(heading: str, causes: Sequence[tuple[Cause, Finding]]) -> list[st
 
 
 def _explain(cause: Cause, finding: Finding) -> Iterator[str]:
-    before, after = percent(finding.accuracy_before), percent(finding.accuracy_after)
+    before, after = left(finding.before), left(finding.after)
     yield from _wrap(f"{cause.name}: the remedy wins {points(cause)}", first="  ", rest="    ")
     for name, text in (
         ("seen", finding.symptom),
