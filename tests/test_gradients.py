@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
-from unmask.gradients import input_gradient, recordable
+from unmask.gradients import directional_derivatives, input_gradient, recordable
 from unmask.losses import cross_entropy, log_odds
 from unmask.models import build
+from unmask.models.masked import InputNoise, Quantised, ZeroBackward
+from unmask.numerics import random_signs
 
 LABELS = torch.tensor([0, 1, 2])
 
@@ -73,3 +77,77 @@ def test_only_what_cannot_be_recorded_is_copied():
         made = torch.ones(2)
     assert not recordable(made).is_inference()
     assert torch.equal(recordable(made), made)
+
+
+def towards(images, count=3):
+    """Random signs for each image, and the count of them."""
+    return torch.stack([random_signs(images, seed=seed) for seed in range(count)])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), step=st.floats(1e-4, 1), dtype=st.sampled_from([torch.float32, torch.float64]))
+def test_on_a_linear_model_of_two_classes_slopes_are_exact_also_at_the_range_of_pixels(seed, step, dtype):
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(2, 64, generator=generator, dtype=torch.float64)
+    images = (1.5 * torch.rand(3, 1, 8, 8, generator=generator, dtype=torch.float64) - 0.25).clamp(0, 1).to(dtype)
+    model, labels, directions = lambda x: x.flatten(1).double() @ weights.T, LABELS % 2, towards(images)
+    slopes = directional_derivatives(model, images, labels, directions, step=step)
+    ends = [(images + side * step * directions).clamp(0, 1).double().flatten(2) for side in (1, -1)]
+    rise = torch.stack([weights[1 - y] - weights[y] for y in labels])
+    expected = ((ends[0] - ends[1]) * rise).sum(2) / (2 * step)
+    torch.testing.assert_close(slopes.measured, expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(slopes.promised, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_slopes_of_a_network_agree_and_along_the_gradients_sign_they_are_its_sum(perceptron, held_out):
+    images, labels = held_out.images[:20], held_out.labels[:20]
+    gradient = input_gradient(perceptron, images, labels).gradient
+    slopes = directional_derivatives(perceptron, images, labels, gradient.sign()[None])
+    assert slopes.measured.shape == (1, 20)
+    inside = (0.25 * images + 0.5, labels)
+    gradient = input_gradient(perceptron, *inside).gradient
+    slopes = directional_derivatives(perceptron, *inside, gradient.sign()[None])
+    torch.testing.assert_close(slopes.promised[0], gradient.double().abs().flatten(1).sum(1), rtol=1e-3, atol=0)
+    torch.testing.assert_close(slopes.measured, slopes.promised, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("hide", [ZeroBackward, lambda model: Quantised(model, 16)], ids=["zero", "rounding"])
+def test_slopes_tell_a_gradient_that_is_missing(perceptron, held_out, hide):
+    images, labels = held_out.images[:20], held_out.labels[:20]
+    slopes = directional_derivatives(hide(perceptron), images, labels, towards(images), step=0.1)
+    assert not slopes.promised.any()
+    assert (slopes.measured.abs() > 0.1).double().mean() > 0.8
+
+
+def test_a_saturated_loss_promises_nothing_and_rises_all_the_same():
+    images = torch.full((1, 1, 1, 2), 0.5)
+    images[..., 0] = 0.9
+    direction = torch.tensor([-1.0, 1.0]).view(1, 1, 1, 1, 2)
+    model = lambda x: 300 * x.flatten(1)  # noqa: E731
+    slopes = directional_derivatives(model, images, torch.tensor([0]), direction, loss=cross_entropy)
+    assert slopes.promised == 0
+    assert slopes.measured > 0
+
+
+def test_all_passes_draw_the_same_noise_and_leave_no_trace(perceptron, held_out):
+    model, images, labels = InputNoise(perceptron, 0.3), held_out.images[:10], held_out.labels[:10]
+    model.train()
+    before = torch.get_rng_state()
+    slopes = directional_derivatives(model, images, labels, towards(images))
+    torch.testing.assert_close(slopes.measured, slopes.promised, rtol=0.05, atol=0.3)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"step": 0}, r"^step: expected a number above 0 and up to 1, got 0"),
+        ({"directions": torch.ones(3, 1, 8, 8)}, r"^directions: expected \(D, N, C, H, W\), .* got \(3, 1, 8, 8\)"),
+    ],
+)
+def test_impossible_slopes_are_refused(changed, message):
+    images = images_for(3)
+    given = {"directions": torch.ones(1, 3, 1, 8, 8)} | changed
+    with pytest.raises(ValueError, match=message):
+        directional_derivatives(lambda x: x.flatten(1), images, LABELS, **given)

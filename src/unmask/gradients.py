@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unmask.losses import Loss, log_odds
-from unmask.numerics import Model, laid_out
+from unmask.numerics import Model, laid_out, undisturbed
 
 
 class NoGradientError(ValueError):
@@ -55,6 +55,65 @@ def input_gradient(
         else:
             gradient = torch.zeros_like(point)
     return At(gradient.detach(), losses.detach(), logits.detach())
+
+
+class Slopes(NamedTuple):
+    """A loss's slopes, float64 (D, N), a row for each direction: ``measured`` by differences, and as ``promised``."""
+
+    measured: Tensor
+    promised: Tensor
+
+
+def directional_derivatives(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    directions: Tensor,
+    *,
+    step: float = 1e-3,
+    loss: Loss = log_odds,
+    seed: int = 0,
+) -> Slopes:
+    """The slopes of a loss along directions, by central differences and by the gradient.
+
+    ``(loss(x+) - loss(x-)) / (2 step)`` and ``gradient . (x+ - x-) / (2 step)``, where ``x+`` and ``x-`` are ``x + step
+    direction`` and ``x - step direction``, rounded and cut to [0, 1]: both are about the same two points, so that on a
+    linear model they agree up to rounding, also where an image touches 0 or 1. Differences and products are taken in
+    float64, and so is the loss of ``x+`` and ``x-``; the gradient is the one that attacks get. All passes draw the same
+    random numbers.
+
+    Args:
+        directions: (D, N, C, H, W); D directions for each image.
+        step: in pixel units, for directions of entries about 1. Rounding of the logits by r makes an error of r / step.
+
+    Raises:
+        ValueError: the step is not in (0, 1], or the directions do not fit the images.
+
+    Example:
+        >>> images, labels = torch.tensor([0.5, 1.0]).view(1, 1, 1, 2), torch.tensor([0])
+        >>> model = lambda x: 4 * x.flatten(1).round()
+        >>> directional_derivatives(model, images, labels, -torch.ones(1, 1, 1, 1, 2), step=0.25)
+        Slopes(measured=tensor([[8.]], dtype=torch.float64), promised=tensor([[0.]], dtype=torch.float64))
+    """
+    if not 0 < step <= 1:
+        raise ValueError(f"step: expected a number above 0 and up to 1, got {step}")
+    if directions.shape[1:] != images.shape:
+        wanted = tuple(images.shape)
+        raise ValueError(f"directions: expected (D, N, C, H, W), of {wanted} each, got {tuple(directions.shape)}")
+
+    def losses(points: Tensor) -> Tensor:
+        with undisturbed(model, seed=seed), torch.no_grad():
+            return loss(model(points).double(), labels)
+
+    with undisturbed(model, seed=seed):
+        gradient = input_gradient(model, images, labels, loss=loss).gradient.double()
+    measured, promised = [], []
+    for direction in directions.detach().to(images):
+        ahead, behind = ((images.detach() + side * step * direction).clamp_(0, 1) for side in (1, -1))
+        measured.append((losses(ahead) - losses(behind)) / (2 * step))
+        moved = ahead.double() - behind.double()
+        promised.append((gradient * moved).flatten(1).sum(1) / (2 * step))
+    return Slopes(torch.stack(measured), torch.stack(promised))
 
 
 def recordable(tensor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from unmask.attacks.sign import FGSM, FRSM, RFGSM, RSFGSM
 from unmask.attacks.spsa import SPSA
 from unmask.attacks.square import Square
 from unmask.attacks.straight_through import straight_through
+from unmask.attacks.surrogate import surrogate
 from unmask.attacks.through import Through
 from unmask.attacks.trial import Attack, Outcome, Trial
 
@@ -33,4 +34,5 @@ __all__ = [
     "Through",
     "Trial",
     "straight_through",
+    "surrogate",
 ]

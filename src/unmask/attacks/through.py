@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.attacks.trial import Attack
 from unmask.numerics import Model
@@ -16,13 +16,13 @@ class Through:
     """``attack(stand_in(model), images, labels)``: for a trial it is an attack on the model like any other.
 
     The stand-in has what the model lacks. For randomness it is its mean, ``partial(Averaged, draws=16)``; for steps,
-    slopes, ``straight_through``; and for gradients that cannot be had at all, another network, which makes the attack
-    one by transfer: ``lambda model: surrogate``. Attacks on it rank what they see by the stand-in, so that the example
-    they bring back is the one that fools the stand-in most.
+    slopes, ``straight_through``; and for gradients that cannot be had at all, another network, such as a ``surrogate``,
+    which makes the attack one by transfer. What comes back is the image that fools the stand-in most.
 
     Attributes:
         attack: any callable ``attack(model, images, labels) -> images``.
-        stand_in: takes the model to what is attacked in its place, at each call anew.
+        stand_in: a network to be attacked in the model's place; or a function that makes it of the model, called for
+            each batch.
 
     Example:
         >>> import torch
@@ -35,8 +35,9 @@ class Through:
     """
 
     attack: Attack
-    stand_in: Callable[[Model], Model]
+    stand_in: nn.Module | Callable[[Model], Model]
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
         """Adversarial images, shaped as ``images``."""
-        return self.attack(self.stand_in(model), images, labels)
+        stand_in = self.stand_in if isinstance(self.stand_in, nn.Module) else self.stand_in(model)
+        return self.attack(stand_in, images, labels)

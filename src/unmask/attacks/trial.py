@@ -156,11 +156,11 @@ def settings_of(attack: Attack) -> dict[str, str]:
 
 
 def _told(value: object) -> str:
-    """A setting in words; of an attack, or a function with some of its arguments given, all of them."""
+    """A setting in words: attacks and functions with what they are given, networks by the name of their class."""
     if isinstance(value, partial):
         name, given = value.func.__name__, {name: describe(one) for name, one in value.keywords.items()}
     elif is_dataclass(value) and any(one.name == "epsilon" for one in fields(value)):
         name, given = type(value).__name__, settings_of(value)  # type: ignore[arg-type]
     else:
-        return describe(value)
+        return type(value).__name__ if isinstance(value, nn.Module) else describe(value)
     return f"{name}: " + ", ".join(f"{key} {one}" for key, one in given.items())
