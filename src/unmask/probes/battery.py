@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import APGD, FGSM, Attack, Averaged, TargetedAPGD, Through, Trial, straight_through
+from unmask.attacks import APGD, FGSM, PGD, Attack, Averaged, TargetedAPGD, Through, Trial, straight_through, surrogate
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed
 from unmask.probes.activations import Activations
@@ -51,6 +51,9 @@ NEED_GRADIENTS = (
 )
 """Probes that a model without gradients cannot be asked."""
 
+SCORES = 1000
+"""Looks of the search at a model that gives no gradients."""
+
 BLIND = {Vanishing.name, Activations.name, FiniteDifferences.name, Noise.name, BlackBox.name}
 """Symptoms of gradients that are useless as such: the search for the worst case then asks for scores as well."""
 
@@ -79,12 +82,13 @@ class Battery:
         self.skipped: dict[str, str] = {}
         self.stand_ins: dict[str, Model] = {}
         self.probes: list[Probe] = []
+        sound = kit.one if gradients else kit.search(SCORES)
         if gradients:
             self.probes = [*_about_the_loss(kit), *self._about_stand_ins(), *_about_gradients(kit)]
         else:
             self.not_run = dict.fromkeys(NEED_GRADIENTS, "no gradients")
-            self.probes = [Queries(control=kit.claimed, remedy=kit.search(1000))]
-        self.probes += [*_about_the_model(kit), *_about_the_reference(kit)]
+            self.probes = [Queries(control=kit.claimed, remedy=sound)]
+        self.probes += [*_about_the_model(kit), *_about_the_reference(kit, sound)]
         self.expected = self._expected()
 
     def _about_stand_ins(self) -> list[Probe]:
@@ -119,7 +123,7 @@ class Battery:
         kit, effort = self.kit, self.kit.effort
         first = LOOK + cost_of(kit.reference)
         if not self.gradients:
-            return first + 1000 * LOOK
+            return first + SCORES * LOOK
         always = 3 * (1 + LOOK) + effort.steps + effort.draws * LOOK + effort.rivals * (1 + LOOK)
         return first + always + effort.search * (kit.classes + 1)
 
@@ -141,6 +145,11 @@ class Battery:
             yield kit.ledger.trial("Auto-PGD towards each rival", factor * targets * (steps + LOOK), through(towards))
         if fired & BLIND:
             yield kit.search(kit.effort.queries)
+            network = surrogate(
+                kit.model, kit.ledger.images, epsilon=kit.epsilon, seed=derive_seed(kit.seed, "surrogate")
+            )
+            transfer = Through(attack=PGD(epsilon=kit.epsilon, steps=kit.effort.steps, seed=seed), stand_in=network)
+            yield kit.ledger.trial("transfer from a surrogate", kit.effort.steps, transfer)
 
     def _repaired(self, fired: Set[str]) -> tuple[Callable[[Attack], Attack], float]:
         """What makes an attack one on the model as far as it can be repaired, and how much dearer that is."""
@@ -251,8 +260,8 @@ def _about_the_model(kit: Kit) -> list[Probe]:
     return [Company(batches=kit.ledger.batches)]
 
 
-def _about_the_reference(kit: Kit) -> list[Probe]:
-    """Whether the reference attack does what an attack must do."""
+def _about_the_reference(kit: Kit, sound: Trial) -> list[Probe]:
+    """Whether the reference attack does what an attack must do, as one does that is ``sound``."""
     reference, batches = kit.reference, kit.ledger.batches
 
     def alone(name: str, **settings: float) -> Trial:
@@ -261,7 +270,7 @@ def _about_the_reference(kit: Kit) -> list[Probe]:
     probes: list[Probe] = [
         Broken(
             reference=kit.claimed,
-            repair_by=kit.one,
+            repair_by=sound,
             epsilon=kit.epsilon,
             still=alone("reference at epsilon 0", epsilon=0.0) if has(reference, "epsilon") else None,
             single=alone("reference, one step", steps=1) if has(reference, "steps") else None,

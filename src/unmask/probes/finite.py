@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unmask.gradients import input_gradient
-from unmask.losses import log_odds
+from unmask.gradients import Slopes, directional_derivatives, input_gradient
 from unmask.numerics import Batches, Model, derive_seed, random_signs, undisturbed
 from unmask.probes.ledger import Part
 from unmask.probes.probe import Repair
@@ -21,6 +20,9 @@ DIRECTIONS = 12
 DISTANCES = (1 / 64, 1 / 8, 1 / 2)
 """How far the model is asked, as shares of epsilon; where gradient and differences agree best counts."""
 
+LEAST = 1e-4
+"""No smaller distance, in pixel units: float32 rounds differences away."""
+
 AGREE = 0.3
 """A lower correlation between what the gradient says and what happens is none."""
 
@@ -29,10 +31,9 @@ AGREE = 0.3
 class FiniteDifferences:
     """Symptom: along random signs and along its own, the loss does not change as the gradient says.
 
-    For directions d, ``<g, d>`` is set against ``(L(x + h d) - L(x - h d)) / 2h``, with L the log-odds and the image
-    cut to [0, 1] nowhere: the gradient is asked about, not the attack. An image counts if the cosine of the two, over
-    the directions, is below 0.3 at every h. Measured on a sample; ``value`` is the share of its images.
-    Remedy: attacks that use no gradient. Evidence per example of the sample: ``cosine``.
+    For directions d, ``<g, d>`` is set against ``(L(x + h d) - L(x - h d)) / 2h``, with L the log-odds. An image counts
+    if the cosine of the two, over the directions, is below 0.3 at every h. Measured on a sample; ``value`` is the share
+    of its images. Remedy: attacks that use no gradient. Evidence per example of the sample: ``cosine``.
 
     Attributes:
         some: takes images and labels to a sample of them.
@@ -79,25 +80,20 @@ class FiniteDifferences:
         )
 
     def _cosine(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
-        """The best correlation over the distances; 0 where the gradient is zero and the loss changes."""
+        """The best correlation over the distances; 0 where one of the two is 0, 1 where both are."""
         with undisturbed(model):
-            gradient = input_gradient(model, images, labels).gradient
+            own = input_gradient(model, images, labels).gradient.sign()
         seeds = [derive_seed(self.seed, "direction", number) for number in range(DIRECTIONS)]
-        signs = torch.stack([gradient.sign(), *(random_signs(images, seed=seed) for seed in seeds)])
-        said = (signs * gradient).flatten(2).double().sum(2)
-        best = torch.full((len(images),), -1.0, dtype=torch.float64, device=images.device)
-        for share in DISTANCES:
-            h = share * self.epsilon
-            found = torch.stack([_change(model, images, labels, h * one) for one in signs]) / (2 * h)
-            both = (said.square().sum(0) * found.square().sum(0)).sqrt()
-            cosine = torch.where(both > 0, (said * found).sum(0) / both.clamp_min(1e-300), 0.0)
-            best = torch.maximum(best, torch.where((said == 0).all(0) & (found == 0).all(0), 1.0, cosine))
-        return best
+        directions = torch.stack([own, *(random_signs(images, seed=seed) for seed in seeds)])
+        tried = [max(share * self.epsilon, LEAST) for share in DISTANCES]
+        return torch.stack([_alike(*self._slopes(model, images, labels, directions, step)) for step in tried]).amax(0)
+
+    def _slopes(self, model: Model, images: Tensor, labels: Tensor, directions: Tensor, step: float) -> Slopes:
+        return directional_derivatives(model, images, labels, directions, step=min(step, 1.0), seed=self.seed)
 
 
-def _change(model: Model, images: Tensor, labels: Tensor, way: Tensor) -> Tensor:
-    with undisturbed(model), torch.no_grad():
-        up = log_odds(model(images + way), labels).double()
-    with undisturbed(model), torch.no_grad():
-        down = log_odds(model(images - way), labels).double()
-    return (up - down).nan_to_num()
+def _alike(measured: Tensor, promised: Tensor) -> Tensor:
+    measured = measured.nan_to_num()
+    size = (measured.square().sum(0) * promised.square().sum(0)).sqrt()
+    cosine = torch.where(size > 0, (measured * promised).sum(0) / size.clamp_min(1e-300), 0.0)
+    return torch.where((measured == 0).all(0) & (promised == 0).all(0), 1.0, cosine)
