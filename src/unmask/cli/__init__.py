@@ -15,6 +15,7 @@ from unmask.cli.diff import diff
 from unmask.cli.reproduce import reproduce
 from unmask.cli.train import train
 from unmask.cli.verify import verify
+from unmask.cli.zoo import zoo
 
 
 class _Commands(click.Group):
@@ -47,7 +48,7 @@ def main(show_traceback: bool) -> None:
     """Tell whether a neural network's robustness is real or only gradient masking."""
 
 
-for command in (demo, audit, verify, diff, train, attack, reproduce):
+for command in (demo, audit, verify, diff, train, attack, reproduce, zoo):
     main.add_command(command)
 
 if __name__ == "__main__":

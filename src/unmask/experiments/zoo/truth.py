@@ -1,0 +1,196 @@
+"""Whether a pair is masked: the rule, written down before the audit may look at the pair.
+
+The rule. A pair of a model and a reference attack is *masked* if some repair of the attack fools more images than the
+same attack unrepaired, *at an equal budget*, and more than was claimed. A repair is what somebody who knows the model
+would do: differentiate a stand-in instead of the defence (``Defence.stand_in``), climb log-odds instead of cross
+entropy, average over draws, or ask for scores alone. More steps, restarts or starts are no repair: both sides get them.
+There are up to three comparisons, each with a paired interval at 95 % over all of them (``verdict.paired_gain``):
+
+one step
+    for a reference of one step. Unrepaired: it, and four single steps with the same loss from starts a tenth of epsilon
+    away. Repaired: one step on the stand-in with log-odds, by epsilon, by three quarters, a half and a quarter of it,
+    and one from a random corner half of epsilon away. That a shorter step in the same direction fools more is how
+    single-step training masks (Kim, Lee & Lee 2021, Understanding Catastrophic Overfitting in Single-step Adversarial
+    Training).
+many steps
+    Unrepaired: the reference, PGD and Auto-PGD with its loss on the model as it is. Repaired: the same two on the
+    stand-in, with log-odds.
+queries
+    the same unrepaired attacks against Square with as many passes through the model (Carlini et al. 2019: attacks
+    without gradients that do better are a sign of masking). Not for models that draw lots.
+
+Masked: the lower end of one of the intervals is above ``EDGE``. Not masked: the upper ends of all are below it. A pair
+in between, or one that does no better than guessing, is *excluded*, and is never audited. ``EDGE`` is above the two
+points that an audit calls masking, because the attacks here are allowed more.
+
+The worst case. For an exact pair it is the network's own (its floor), and that the pair decides as the network does is
+asserted on clean, random and adversarial images. For a linear network with a sandwiched defence two closed forms bound
+it. For the others it is over all attacks of ``floors.strongest`` on the stand-in. Of a model that draws lots it is the
+decision by the mean probability over ``DRAWS`` draws that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unmask.attacks import APGD, FGSM, PGD, RFGSM, Attack, Square
+from unmask.data import Dataset
+from unmask.experiments.zoo.cases import Case
+from unmask.experiments.zoo.defences import DEFENCES, DRAWS
+from unmask.experiments.zoo.floors import as_flags, as_text, standing, strongest, unchanged
+from unmask.experiments.zoo.linear import worst_margin
+from unmask.experiments.zoo.networks import audited_images, batches, kept_network
+from unmask.experiments.zoo.stand_ins import Averaged, attacking
+from unmask.losses import cross_entropy, log_odds
+from unmask.numerics import Model, derive_seed
+from unmask.sweeps import read_run
+from unmask.sweeps.runs import record_of
+from unmask.threat import Linf
+from unmask.verdict import PairedGain, paired_gain, proportion
+from unmask.weights import digest
+
+EDGE = 0.03
+"""What a repair must win, as a share of the images, for a pair to be masked; see above."""
+
+SHORTER = (0.75, 0.5, 0.25)
+STEPS = (40, 100)
+"""Of PGD and Auto-PGD where repaired and unrepaired attacks are compared; Square gets two queries for each."""
+
+SPACING, LEVEL = 0.0625, 1 / 510
+"""The step of float32 near 1e6, in logits; half of a step of 1/255, in pixels."""
+
+CLASSES = 10
+
+
+def establish(
+    case: Case, *, work: Path, progress: Callable[[float], None] = lambda share: None, folder: Path
+) -> dict[str, Any]:
+    """The truth of a pair, with all that it rests on. ``folder`` has the records of the zoo.
+
+    Raises:
+        ValueError: the pair has been audited already, its floor is missing or of other weights, or an exact pair
+            does not decide as its network does.
+    """
+    if (audited := record_of(folder / "audits", case)).is_file():
+        raise ValueError(f"{audited}: expected no audit before the truth of {case.name} is known; remove it")
+    data, network = audited_images(case.data, case.images), kept_network(case, work)
+    model, stand_in, defence = case.published(network), case.stand_in(network), DEFENCES[case.defence]
+    judge = Averaged(model, draws=DRAWS) if defence.random else model
+    claim = attacking(model, case.attack())
+    if defence.truth == "exact":
+        check_exact(case, model, network, data, claim)
+    clean, claimed = standing(judge, [unchanged], data), standing(judge, [claim], data)
+    progress(0.1)
+    gains, worst = {}, claimed
+    pairs = comparisons(case, model, stand_in)
+    for name, (unrepaired, repaired) in pairs.items():
+        before, after = standing(judge, [claim, *unrepaired], data), standing(judge, repaired, data)
+        gains[name] = paired_gain(before.tolist(), after.tolist(), comparisons=len(pairs))
+        worst = worst & before & after
+        progress(0.1 + 0.6 * len(gains) / len(pairs))
+    if defence.truth == "exact":
+        worst = worst & torch.tensor(as_flags(_floor(case, folder, digest(network))["worst"]))
+    else:
+        worst = worst & standing(judge, strongest(case, stand_in, search=not defence.random), data)
+    answer, because = rule(gains, right=int(clean.sum()), total=len(clean))
+    bounds = _bounds(case, network, data)
+    return {
+        "weights": digest(network),
+        "truth": answer,
+        "because": because,
+        "how": defence.truth,
+        "clean": as_text(clean),
+        "claimed": as_text(claimed),
+        "worst": as_text(worst),
+        "bounds": bounds,
+        "gains": {name: gain._asdict() for name, gain in gains.items()},
+    }
+
+
+def rule(gains: Mapping[str, PairedGain], *, right: int, total: int) -> tuple[str, str]:
+    """``"masked"``, ``"not masked"`` or ``"excluded"``, and why.
+
+    Example:
+        >>> rule({"one step": paired_gain([True] * 100, [False] * 40 + [True] * 60)}, right=100, total=100)
+        ('masked', 'one step: a repair wins 40.0 points (28.7 to 48.8)')
+    """
+    if proportion(right, total).low <= 1 / CLASSES:
+        return "excluded", f"right on {right} of {total} images, no better than guessing"
+    name, largest = max(gains.items(), key=lambda pair: pair[1].low)
+    if largest.low > EDGE:
+        return "masked", _words(name, largest)
+    name, largest = max(gains.items(), key=lambda pair: pair[1].high)
+    return "not masked" if largest.high < EDGE else "excluded", _words(name, largest)
+
+
+def comparisons(case: Case, model: Model, stand_in: Model) -> dict[str, tuple[Sequence[Attack], Sequence[Attack]]]:
+    """Unrepaired and repaired attacks of equal budget, by name; the reference comes before the unrepaired ones."""
+    epsilon, loss = case.epsilon, cross_entropy if case.reference == "fgsm" else log_odds
+    seed, as_is, repaired = derive_seed(case.seed, "compare"), partial(attacking, model), partial(attacking, stand_in)
+    found: dict[str, tuple[Sequence[Attack], Sequence[Attack]]] = {}
+    if case.reference == "fgsm":
+        near = [RFGSM(epsilon=epsilon, alpha=epsilon / 10, loss=loss, seed=derive_seed(seed, i)) for i in range(4)]
+        steps = [FGSM(epsilon=share * epsilon) for share in (1.0, *SHORTER)]
+        corner = RFGSM(epsilon=epsilon, alpha=epsilon / 2, seed=seed)
+        found["one step"] = [as_is(one) for one in near], [repaired(one) for one in (*steps, corner)]
+    few, many = STEPS
+    path, auto = PGD(epsilon=epsilon, steps=few, seed=seed), APGD(epsilon=epsilon, steps=many, seed=seed)
+    unrepaired = [as_is(replace(path, loss=loss)), as_is(replace(auto, loss=loss))]
+    found["many steps"] = unrepaired, [repaired(path), repaired(auto)]
+    if not DEFENCES[case.defence].random:
+        found["queries"] = unrepaired, [Square(epsilon=epsilon, queries=2 * (few + many), seed=seed)]
+    return found
+
+
+def check_exact(case: Case, model: nn.Module, network: nn.Module, data: Dataset, claim: Attack) -> None:
+    """Refuse a pair that does not decide as its network does: on clean, random and adversarial images, and on noise.
+
+    Raises:
+        ValueError: it decides otherwise.
+    """
+
+    def same(images: Tensor, labels: Tensor) -> Tensor:
+        noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(case.seed)).to(images)
+        inside = Linf(epsilon=case.epsilon).random_start(images, seed=case.seed)
+        points = (images, inside, claim(model, images, labels), noise)
+        with torch.no_grad():
+            return torch.stack([model(one).argmax(1) == network(one).argmax(1) for one in points]).all(0)
+
+    (alike,) = batches()(same, data.images, data.labels)
+    if not alike.all():
+        bad = int((~alike).sum())
+        raise ValueError(f"{case.name}: expected its network's own decisions, got others on {bad} of {len(alike)}")
+
+
+def _floor(case: Case, folder: Path, weights: str) -> dict[str, Any]:
+    """What the network itself comes to, as it was established before."""
+    path = record_of(folder / "floors", case.floor)
+    found = dict(read_run(path)["result"])
+    if found["weights"] != weights:
+        raise ValueError(f"{path}: expected the worst case of the weights {weights}, got that of {found['weights']}")
+    return found
+
+
+def _bounds(case: Case, network: nn.Module, data: Dataset) -> list[float] | None:
+    """Between what the accuracy in the worst case lies, by closed forms; None where there are none."""
+    margin = partial(worst_margin, network, data.images, data.labels)
+    if case.network != "linear":
+        return None
+    if case.defence == "plus 1e6":
+        low, high = (margin(case.epsilon) < side for side in (-SPACING, SPACING))
+    elif case.defence == "256 levels":
+        low, high = (margin(case.epsilon + side) < 0 for side in (LEVEL, -LEVEL))
+    else:
+        low = high = margin(case.epsilon) < 0
+    return [float(one.double().mean()) for one in (low, high)]
+
+
+def _words(name: str, gain: PairedGain) -> str:
+    return f"{name}: a repair wins {100 * gain.gain:.1f} points ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
