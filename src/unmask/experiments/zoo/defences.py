@@ -54,6 +54,7 @@ class Defence:
         truth: ``"exact"``: it decides as the network does; ``"sandwiched"``: between two closed forms if the network
             is linear; ``"own"``: only an attack tells.
         random: its decision is that of the mean probability over ``DRAWS`` draws.
+        passes: those that the stand-in makes through the network where one would do.
 
     Example:
         >>> DEFENCES["zero backward"].truth
@@ -64,6 +65,7 @@ class Defence:
     stand_in: Callable[[nn.Module], nn.Module] = lambda model: model
     truth: Truth = "exact"
     random: bool = False
+    passes: int = 1
 
 
 def _straight(transform: nn.Module, slope: nn.Module) -> Callable[[nn.Module], nn.Module]:
@@ -73,7 +75,9 @@ def _straight(transform: nn.Module, slope: nn.Module) -> Callable[[nn.Module], n
 
 def _drawn(wrap: Callable[[nn.Module], nn.Module]) -> Defence:
     """A defence that draws lots."""
-    return Defence(wrap=wrap, stand_in=lambda model: Averaged(wrap(model), draws=DRAWS), truth="own", random=True)
+    return Defence(
+        wrap=wrap, stand_in=lambda model: Averaged(wrap(model), draws=DRAWS), truth="own", random=True, passes=DRAWS
+    )
 
 
 def _rounded(transform: Callable[[nn.Module], nn.Module], truth: Truth = "own") -> Defence:
@@ -137,7 +141,7 @@ DEFENCES: Mapping[str, Defence] = {
     "jump, retrofit": Defence(wrap=_retrofitted, stand_in=lambda model: _ramped(_retrofitted(model)), truth="own"),
     # With these a network has been trained: nothing is left to be done to it.
     "thermometer": Defence(stand_in=_sloped, truth="own"),
-    "k winners": Defence(stand_in=_blurred, truth="own"),
+    "k winners": Defence(stand_in=_blurred, truth="own", passes=BLUR[1]),
     "jump": Defence(stand_in=_ramped, truth="own"),
     "trained noise": _drawn(lambda model: model),
 }

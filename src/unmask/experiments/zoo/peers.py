@@ -8,15 +8,16 @@ fifth asks whether a model runs an optimisation when it is used, which none here
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import APGD, Square, TargetedAPGD
+from unmask.attacks import APGD, Attack, Square, TargetedAPGD
 from unmask.data import Dataset
 from unmask.experiments.zoo.cases import Case
 from unmask.experiments.zoo.floors import standing
@@ -92,7 +93,10 @@ def zero_gradient(model: nn.Module, data: Dataset, epsilon: float, seed: int) ->
 def search_wins(case: Case, model: nn.Module, data: Dataset) -> bool:
     """Whether Square takes more than 0.2 points from what the white-box attacks left standing."""
     epsilon, seed = case.epsilon, derive_seed(case.seed, "peers")
-    white = [APGD(epsilon=epsilon, loss=cross_entropy, seed=seed), TargetedAPGD(epsilon=epsilon, seed=seed)]
+    white: list[Attack] = [
+        APGD(epsilon=epsilon, loss=cross_entropy, seed=seed),
+        TargetedAPGD(epsilon=epsilon, seed=seed),
+    ]
     left = standing(model, white, data)
     after = standing(model, [*white, Square(epsilon=epsilon, queries=QUERIES, seed=seed)], data)
     return float(left.double().mean() - after.double().mean()) > SQUARE
@@ -100,13 +104,11 @@ def search_wins(case: Case, model: nn.Module, data: Dataset) -> bool:
 
 def bad_gradients(model: nn.Module, data: Dataset) -> bool | None:
     """Whether ART finds a gradient of cross entropy that is all zero, NaN or infinite for any image."""
-    if importlib.util.find_spec("art") is None:
+    if find_spec("art") is None:
         return None
-    from art.estimators.classification import PyTorchClassifier
-    from art.metrics import loss_gradient_check
-
-    shape = tuple(data.images.shape[1:])
-    classifier = PyTorchClassifier(model, loss=nn.CrossEntropyLoss(), input_shape=shape, nb_classes=len(data.classes))
+    library, metrics = import_module("art.estimators.classification"), import_module("art.metrics")
+    shape, count = tuple(data.images.shape[1:]), len(data.classes)
+    classifier = library.PyTorchClassifier(model, loss=nn.CrossEntropyLoss(), input_shape=shape, nb_classes=count)
     # Labels by their number, which its documentation allows, fail in its batches of one.
-    labels = nn.functional.one_hot(data.labels, len(data.classes)).numpy()
-    return bool(loss_gradient_check(classifier, data.images.numpy(), labels, verbose=False).any())
+    labels = nn.functional.one_hot(data.labels, count).numpy()
+    return bool(metrics.loss_gradient_check(classifier, data.images.numpy(), labels, verbose=False).any())

@@ -124,8 +124,8 @@ def summarise(all_rows: Sequence[Row]) -> dict[str, Any]:
 
 def _beyond(row: Row) -> float:
     """By how many points the audit's worst case is above the true one, or above what the closed forms allow."""
-    high = row["bounds"][1] if row["bounds"] else row["worst"]
-    return round(100 * (row["robust"] - high), 2)
+    high: float = row["bounds"][1] if row["bounds"] else row["worst"]
+    return round(100 * (float(row["robust"]) - high), 2)
 
 
 def _causes(masked: Sequence[Row]) -> dict[str, dict[str, int]]:

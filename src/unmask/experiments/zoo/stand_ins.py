@@ -63,7 +63,7 @@ class Averaged(nn.Module):
         many = images.repeat(self.draws, 1, 1, 1)
         if self.sigma:
             many = many + self.sigma * torch.randn_like(many)
-        logits = torch.log_softmax(self.model(many), 1).unflatten(0, (self.draws, -1))
+        logits = torch.log_softmax(self.model(many), 1).view(self.draws, len(images), -1)
         return torch.logsumexp(logits, 0) - math.log(self.draws)
 
 

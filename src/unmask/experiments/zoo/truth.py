@@ -14,7 +14,7 @@ one step
     Training).
 many steps
     Unrepaired: the reference, PGD and Auto-PGD with its loss on the model as it is. Repaired: the same two on the
-    stand-in, with log-odds.
+    stand-in, with log-odds. Where the stand-in is a mean over draws, the unrepaired attacks are run as many times.
 queries
     the same unrepaired attacks against Square with as many passes through the model (Carlini et al. 2019: attacks
     without gradients that do better are a sign of masking). Not for models that draw lots.
@@ -62,6 +62,9 @@ EDGE = 0.03
 SHORTER = (0.75, 0.5, 0.25)
 STEPS = (40, 100)
 """Of PGD and Auto-PGD where repaired and unrepaired attacks are compared; Square gets two queries for each."""
+
+NEAR = 4
+"""Single steps from starts near the image, beside the reference, for five repaired ones."""
 
 SPACING, LEVEL = 0.0625, 1 / 510
 """The step of float32 near 1e6, in logits; half of a step of 1/255, in pixels."""
@@ -134,18 +137,20 @@ def comparisons(case: Case, model: Model, stand_in: Model) -> dict[str, tuple[Se
     """Unrepaired and repaired attacks of equal budget, by name; the reference comes before the unrepaired ones."""
     epsilon, loss = case.epsilon, cross_entropy if case.reference == "fgsm" else log_odds
     seed, as_is, repaired = derive_seed(case.seed, "compare"), partial(attacking, model), partial(attacking, stand_in)
-    found: dict[str, tuple[Sequence[Attack], Sequence[Attack]]] = {}
+    times, found = DEFENCES[case.defence].passes, dict[str, tuple[Sequence[Attack], Sequence[Attack]]]()
     if case.reference == "fgsm":
-        near = [RFGSM(epsilon=epsilon, alpha=epsilon / 10, loss=loss, seed=derive_seed(seed, i)) for i in range(4)]
-        steps = [FGSM(epsilon=share * epsilon) for share in (1.0, *SHORTER)]
-        corner = RFGSM(epsilon=epsilon, alpha=epsilon / 2, seed=seed)
-        found["one step"] = [as_is(one) for one in near], [repaired(one) for one in (*steps, corner)]
+        starts = [derive_seed(seed, "near", i) for i in range((NEAR + 1) * times - 1)]
+        near = [RFGSM(epsilon=epsilon, alpha=epsilon / 10, loss=loss, seed=one) for one in starts]
+        single: list[Attack] = [FGSM(epsilon=share * epsilon) for share in (1.0, *SHORTER)]
+        single.append(RFGSM(epsilon=epsilon, alpha=epsilon / 2, seed=seed))
+        found["one step"] = [as_is(one) for one in near], [repaired(one) for one in single]
     few, many = STEPS
     path, auto = PGD(epsilon=epsilon, steps=few, seed=seed), APGD(epsilon=epsilon, steps=many, seed=seed)
-    unrepaired = [as_is(replace(path, loss=loss)), as_is(replace(auto, loss=loss))]
+    seeds = [derive_seed(seed, i) for i in range(times)]
+    unrepaired = [as_is(replace(one, loss=loss, seed=each)) for each in seeds for one in (path, auto)]
     found["many steps"] = unrepaired, [repaired(path), repaired(auto)]
     if not DEFENCES[case.defence].random:
-        found["queries"] = unrepaired, [Square(epsilon=epsilon, queries=2 * (few + many), seed=seed)]
+        found["queries"] = unrepaired, [Square(epsilon=epsilon, queries=2 * (few + many) * times, seed=seed)]
     return found
 
 
