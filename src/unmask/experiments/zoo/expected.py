@@ -14,6 +14,8 @@ CHANCE = frozenset({"randomness"})
 
 BY_DEFENCE: Mapping[str, frozenset[str]] = {
     "times 300": SATURATION,
+    "times 0.001": frozenset({"logit scale"}),
+    "times 0.3": frozenset({"logit scale"}),
     "softmax": SATURATION | {"outputs are probabilities"},
     "zero backward": NO_GRADIENT | QUERIES,
     "random signs": QUERIES | {"gradients no better than noise", "non-differentiable layers"},
