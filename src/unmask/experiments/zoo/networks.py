@@ -16,7 +16,6 @@ from unmask.data import Dataset, load
 from unmask.data.dataset import permutation
 from unmask.experiments.follow import kept_weights
 from unmask.experiments.perceptrons import WeightPenalty
-from unmask.losses import cross_entropy
 from unmask.models import build
 from unmask.models.masked import InputNoise, JumpReLU, KWinners, Thermometer, with_activation
 from unmask.numerics import Batches, derive_seed
@@ -69,7 +68,7 @@ METHODS: Mapping[str, Made] = {
     "normal": lambda strength, teacher: Normal(),
     "high rate": lambda strength, teacher: Normal(),
     "l2": lambda strength, teacher: WeightPenalty(objective=Normal(), weight=strength),
-    "fgsm": lambda strength, teacher: Adversarial(attack=FGSM(epsilon=strength, loss=cross_entropy)),
+    "fgsm": lambda strength, teacher: Adversarial(attack=FGSM(epsilon=strength)),
     "pgd": lambda strength, teacher: Adversarial(attack=PGD(epsilon=strength, steps=STEPS, keep="last")),
     "logit distance": lambda strength, teacher: LogitDistance(epsilon=strength),
     "tempered": lambda strength, teacher: Tempered(temperature=strength),

@@ -4,17 +4,18 @@ The rule. A pair of a model and a reference attack is *masked* if some repair of
 same attack unrepaired, *at an equal budget*, and more than was claimed. A repair is what somebody who knows the model
 would do: differentiate a stand-in instead of the defence (``Defence.stand_in``), climb log-odds instead of cross
 entropy, average over draws, or ask for scores alone. More steps, restarts or starts are no repair: both sides get them.
-There are up to three comparisons, each with a paired interval at 95 % over all of them (``verdict.paired_gain``):
+There are up to five comparisons, each with a paired interval at 95 % over all of them (``verdict.paired_gain``):
 
-one step
-    for a reference of one step. Unrepaired: it, and four single steps with the same loss from starts a tenth of epsilon
-    away. Repaired: one step on the stand-in with log-odds, by epsilon, by three quarters, a half and a quarter of it,
-    and one from a random corner half of epsilon away. That a shorter step in the same direction fools more is how
-    single-step training masks (Kim, Lee & Lee 2021, Understanding Catastrophic Overfitting in Single-step Adversarial
-    Training).
+one step, half a step, one step from a corner
+    for a reference of one step; each is one gradient of the stand-in, with log-odds: at the image, by epsilon and by
+    half of it, and from a random corner half of epsilon away. Unrepaired: the reference, which is the same each time it
+    is run. That a shorter step fools more (Kim, Lee & Lee 2021, Understanding Catastrophic Overfitting in Single-step
+    Adversarial Training), or one from a random start (Tramer et al. 2018, section 3), is how training with single steps
+    masks.
 many steps
     Unrepaired: the reference, PGD and Auto-PGD with its loss on the model as it is. Repaired: the same two on the
-    stand-in, with log-odds. Where the stand-in is a mean over draws, the unrepaired attacks are run as many times.
+    stand-in, with log-odds. Where the stand-in is a mean over draws, the unrepaired attacks are run as many times; so
+    is one step, from starts a tenth of epsilon away.
 queries
     the same unrepaired attacks against Square with as many passes through the model (Carlini et al. 2019: attacks
     without gradients that do better are a sign of masking). Not for models that draw lots.
@@ -59,12 +60,8 @@ from unmask.weights import digest
 EDGE = 0.03
 """What a repair must win, as a share of the images, for a pair to be masked; see above."""
 
-SHORTER = (0.75, 0.5, 0.25)
 STEPS = (40, 100)
-"""Of PGD and Auto-PGD where repaired and unrepaired attacks are compared; Square gets two queries for each."""
-
-NEAR = 4
-"""Single steps from starts near the image, beside the reference, for five repaired ones."""
+"""Steps of PGD and Auto-PGD where repaired and unrepaired attacks are compared; Square gets two queries for each."""
 
 SPACING, LEVEL = 0.0625, 1 / 510
 """The step of float32 near 1e6, in logits; half of a step of 1/255, in pixels."""
@@ -139,11 +136,11 @@ def comparisons(case: Case, model: Model, stand_in: Model) -> dict[str, tuple[Se
     seed, as_is, repaired = derive_seed(case.seed, "compare"), partial(attacking, model), partial(attacking, stand_in)
     times, found = DEFENCES[case.defence].passes, dict[str, tuple[Sequence[Attack], Sequence[Attack]]]()
     if case.reference == "fgsm":
-        starts = [derive_seed(seed, "near", i) for i in range((NEAR + 1) * times - 1)]
-        near = [RFGSM(epsilon=epsilon, alpha=epsilon / 10, loss=loss, seed=one) for one in starts]
-        single: list[Attack] = [FGSM(epsilon=share * epsilon) for share in (1.0, *SHORTER)]
-        single.append(RFGSM(epsilon=epsilon, alpha=epsilon / 2, seed=seed))
-        found["one step"] = [as_is(one) for one in near], [repaired(one) for one in single]
+        starts = [derive_seed(seed, "near", i) for i in range(times - 1)]
+        near = [as_is(RFGSM(epsilon=epsilon, alpha=epsilon / 10, loss=loss, seed=one)) for one in starts]
+        found["one step"] = near, [repaired(FGSM(epsilon=epsilon))]
+        found["half a step"] = near, [repaired(FGSM(epsilon=epsilon / 2))]
+        found["one step from a corner"] = near, [repaired(RFGSM(epsilon=epsilon, alpha=epsilon / 2, seed=seed))]
     few, many = STEPS
     path, auto = PGD(epsilon=epsilon, steps=few, seed=seed), APGD(epsilon=epsilon, steps=many, seed=seed)
     seeds = [derive_seed(seed, i) for i in range(times)]
