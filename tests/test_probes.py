@@ -100,6 +100,22 @@ class SurelyProbable(nn.Module):
         return self.model(images)
 
 
+class Jittery(nn.Module):
+    """The wrapped model, with a ripple too fine to matter to its decision, along other directions at each pass.
+
+    ``z_k + strength / rate sin(rate <r_k, x>)`` has a gradient that is mostly ``strength r_k``.
+    """
+
+    def __init__(self, model, strength=5.0, rate=200.0):
+        super().__init__()
+        self.model, self.strength, self.rate = model, strength, rate
+
+    def forward(self, images):
+        ways = torch.randn(len(images), 10, images[0].numel())
+        ripple = torch.sin(self.rate * (ways @ images.flatten(1)[:, :, None]).squeeze(2))
+        return self.model(images) + self.strength / self.rate * ripple
+
+
 class Averse(nn.Module):
     """The wrapped model on images from which the mean of their batch is taken."""
 
@@ -119,6 +135,9 @@ CONTROLS = {
     "saturated activations": [Gated],
     "non-smooth loss surface": [partial(Rippled, period=0.2)],
     "gradients no better than noise": [ZeroBackward, Misled],
+    "gradients that mislead": [Misled, ZeroBackward],
+    "non-differentiable operations": [Quantised, ZeroBackward],
+    "randomness": [Jittery],
     "queries beat gradients": [Misled, ZeroBackward],
     "single-step attack too weak": [partial(Rippled, period=0.2)],
 }
@@ -207,7 +226,8 @@ def test_a_reference_that_is_no_attack_is_found_out(reference, said, perceptron,
 def test_all_are_silent_where_nothing_masks(network, held_out, request):
     """At an epsilon at which one step is all it takes; every probe has a control above."""
     found = findings(request.getfixturevalue(network), held_out, epsilon=0.05)
-    assert found.keys() == {*CONTROLS, *SYMPTOMS, "reference attack broken"}
+    others = {"reference attack broken", "outputs are probabilities"}
+    assert found.keys() | {"non-differentiable operations"} == {*CONTROLS, *SYMPTOMS, *others}
     assert [name for name, finding in found.items() if finding.fired] == []
 
 

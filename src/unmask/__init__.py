@@ -29,7 +29,7 @@ training.py           4  one loop, a generator that yields after each epoch
 exhibits.py           4  histogram, specimens, loss surfaces and environment for a report
 probes/               4  one symptom of masking per file, with the remedy that would remove it; battery: all of them
 audit.py              5  runs the battery on a model, asks for the verdict, returns the report
-experiments/          6  the demo, and one folder per paper: configurations, published numbers, claims, artefacts
+experiments/          6  the demo, one folder per paper, and the zoo: models whose truth is known, audited
 cli/                  7  one command per file; heavy imports inside the commands
 ====================  =  ==========================================================================================
 """

@@ -16,6 +16,7 @@ from unmask.cli.page import page
 from unmask.cli.reproduce import reproduce
 from unmask.cli.train import train
 from unmask.cli.verify import verify
+from unmask.cli.zoo import zoo
 
 
 class _Commands(click.Group):
@@ -48,7 +49,7 @@ def main(show_traceback: bool) -> None:
     """Tell whether a neural network's robustness is real or only gradient masking."""
 
 
-for command in (demo, audit, verify, diff, page, train, attack, reproduce):
+for command in (demo, audit, verify, diff, page, train, attack, reproduce, zoo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One paper per folder: configurations, runs, published numbers, artefacts and claims.
+"""One paper per folder: configurations, runs, published numbers, artefacts and claims; and the zoo.
 
 | file           | what                                                                               |
 |----------------|------------------------------------------------------------------------------------|
@@ -13,6 +13,7 @@
 | reproduce.py   | run what is missing, compute and write the artefacts                               |
 | summary.py     | results/README.md                                                                  |
 | demo.py        | what `unmask demo` shows                                                           |
+| zoo/           | models whose truth is known, audited: is the audit right?                          |
 | yanagita2018/  | Gradient Masking Is a Type of Overfitting                                          |
 | yue2017/       | Resisting Adversarial Perturbations Against Neural Networks                        |
 | vivek2019/     | Regularizer to Mitigate Gradient Masking During Single-Step Adversarial Training   |

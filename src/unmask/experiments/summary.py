@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from unmask.experiments.artefact import Artefact
+from unmask.experiments.zoo.page import section
 
 
 class Titled(Protocol):
@@ -20,8 +21,12 @@ class Titled(Protocol):
 
 
 def summary(results: Path, papers: Sequence[Titled]) -> str:
-    """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``."""
-    lines = ["# Results", "", "Generated from the records beside it by `unmask reproduce`; do not edit.", ""]
+    """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``.
+
+    Then what the zoo came to, from ``zoo.json``.
+    """
+    made = "Generated from the records beside it by `unmask reproduce` and `unmask zoo`; do not edit."
+    lines = ["# Results", "", made, ""]
     for paper in papers:
         lines += [f"## {paper.TITLE}", ""]
         records = [
@@ -35,6 +40,7 @@ def summary(results: Path, papers: Sequence[Titled]) -> str:
         lines += _claims(records)
         for record in records:
             lines += _story(record)
+    lines += section(results)
     return "\n".join(lines) + "\n"
 
 

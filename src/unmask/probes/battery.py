@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unmask.attacks import APGD, FGSM, PGD, Attack, Averaged, TargetedAPGD, Through, Trial, straight_through, surrogate
+from unmask.attacks import APGD, FGSM, PGD, Attack, Averaged, TargetedAPGD, Through, Trial, surrogate
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed
 from unmask.probes.activations import Activations
@@ -20,8 +19,8 @@ from unmask.probes.finite import FiniteDifferences
 from unmask.probes.kit import EOT_DRAWS, LOOK, Kit, changed, cost_of, has, loss_of, saturates
 from unmask.probes.ledger import Part
 from unmask.probes.noise import Noise
-from unmask.probes.operations import OPERATIONS, operations, replaced_operations
-from unmask.probes.precision import PRECISION, InFloat64, precision
+from unmask.probes.operations import OPERATIONS, operations, with_backward
+from unmask.probes.precision import PRECISION, in_float64, precision
 from unmask.probes.probabilities import Probabilities
 from unmask.probes.probe import Probe, Repair
 from unmask.probes.queries import Queries
@@ -51,6 +50,9 @@ NEED_GRADIENTS = (
 )
 """Probes that a model without gradients cannot be asked."""
 
+COLLAPSE = 0.12
+"""What many steps must win over as many single ones: less is won on networks that are robust, and only curved."""
+
 SCORES = 1000
 """Looks of the search at a model that gives no gradients."""
 
@@ -71,8 +73,8 @@ class Battery:
         >>> from unmask.numerics import Batches
         >>> from unmask.probes.ledger import Ledger
         >>> ledger = Ledger(images=torch.zeros(1, 1, 1, 2), labels=torch.tensor([0]), batches=Batches())
-        >>> task = {"model": (model := nn.Flatten()), "given": model, "ledger": ledger, "epsilon": 0.1, "classes": 2}
-        >>> [probe.name for probe in Battery(Kit(reference=FGSM(epsilon=0.1), seed=0, **task)).probes][:2]
+        >>> task = {"model": (model := torch.nn.Flatten()), "given": model, "ledger": ledger, "classes": 2}
+        >>> [probe.name for probe in Battery(Kit(reference=FGSM(epsilon=0.1), epsilon=0.1, seed=0, **task)).probes][:2]
         ['outputs are probabilities', 'float32 saturation']
     """
 
@@ -93,29 +95,23 @@ class Battery:
 
     def _about_stand_ins(self) -> list[Probe]:
         """Whether a float64 copy, or a stand-in for operations without a derivative, has another gradient."""
-        kit = self.kit
+        kit, batches = self.kit, self.kit.ledger.batches
         probes: list[Probe] = []
-        images, labels = kit.ledger.images, kit.ledger.labels
-        if isinstance(kit.model, nn.Module) and images.dtype == torch.float32:
-            try:
-                exact = InFloat64(kit.model)
-                probes.append(precision(exact, _instead(kit, exact, "a float64 copy", factor=2), kit.ledger.batches))
-                self.stand_ins[PRECISION] = exact
-            except ValueError as error:
-                self.skipped[PRECISION] = str(error)
-        else:
-            self.skipped[PRECISION] = "the model is no torch module in float32"
-        found: Counter[str] = Counter()
-
-        def look(x: Tensor, y: Tensor) -> Tensor:
-            found.update(replaced_operations(kit.given, x, y))
-            return x
-
-        kit.ledger.batches(look, images[:1], labels[:1])
+        one = (kit.ledger.images[:1], kit.ledger.labels[:1])
+        try:
+            exact = in_float64(kit.model, *one, batches)
+            probes.append(precision(exact, _instead(kit, exact, "a float64 copy", factor=2), batches))
+            self.stand_ins[PRECISION] = exact
+        except ValueError as error:
+            self.skipped[PRECISION] = str(error)
+        try:
+            smooth, found = with_backward(kit.given, *one, batches)
+        except ValueError as error:
+            self.skipped[OPERATIONS] = str(error)
+            return probes
         if found:
-            smooth = straight_through(kit.given)
             repair = _instead(kit, smooth, "a stand-in with a backward pass", factor=2)
-            probes.append(operations(kit.given, found, repair, kit.ledger.batches))
+            probes.append(operations(smooth, found, repair, batches))
             self.stand_ins[OPERATIONS] = smooth
         return probes
 
@@ -232,6 +228,7 @@ def _about_gradients(kit: Kit) -> list[Probe]:
         against="single steps with as many gradients",
         control=kit.singles,
         remedy=kit.many,
+        effect=COLLAPSE,
     )
     few = partial(kit.ledger.sample, effort.few, seed=derive_seed(kit.seed, "few"))
 

@@ -7,6 +7,7 @@ from collections import Counter
 from torch import Tensor
 
 from unmask.attacks import straight_through
+from unmask.attacks.straight_through import StraightThrough
 from unmask.gradients import input_gradient
 from unmask.numerics import Batches, Model, undisturbed
 from unmask.probes.direction import Direction
@@ -19,28 +20,42 @@ KEPT = "custom backward, kept"
 """What ``straight_through`` says of an autograd function that it left as it is."""
 
 
-def replaced_operations(model: Model, images: Tensor, labels: Tensor) -> Counter[str]:
-    """The operations of a model that ``straight_through`` gives another backward, by torch's name, with counts.
+def with_backward(
+    model: Model, images: Tensor, labels: Tensor, batches: Batches
+) -> tuple[StraightThrough, Counter[str]]:
+    """A stand-in with a backward pass, tried on images, and the operations it replaces, by torch's name, with counts.
+
+    Raises:
+        ValueError: the stand-in fails on this model.
 
     Example:
         >>> import torch
-        >>> replaced_operations(lambda x: x.flatten(1).round(), torch.ones(1, 1, 1, 2), torch.tensor([0]))
+        >>> image, label = torch.ones(1, 1, 1, 2), torch.tensor([0])
+        >>> with_backward(lambda x: x.flatten(1).round(), image, label, Batches())[1]
         Counter({'round': 1})
     """
     stand_in = straight_through(model)
-    with undisturbed(model):
-        input_gradient(stand_in, images, labels)
-    return Counter({name: count for name, count in stand_in.replaced.items() if name != KEPT})
+
+    def ask(x: Tensor, y: Tensor) -> Tensor:
+        with undisturbed(model):
+            return input_gradient(stand_in, x, y).gradient
+
+    try:
+        batches(ask, images, labels)
+    except Exception as error:  # it runs the model's own code in a way that nobody foresaw
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"a stand-in of the model fails: {type(error).__name__}: {reason}") from error
+    return stand_in, Counter({name: count for name, count in stand_in.replaced.items() if name != KEPT})
 
 
-def operations(model: Model, found: Counter[str], repair: Repair, batches: Batches) -> Direction:
+def operations(stand_in: Model, found: Counter[str], repair: Repair, batches: Batches) -> Direction:
     """The probe that compares the gradient with one that goes straight through the operations that were found.
 
     Example:
         >>> from unmask.attacks import FGSM, Trial
         >>> trial = Trial(attacks=[FGSM(epsilon=0.1)])
         >>> repair = Repair(does="straight through", against="as it is", control=trial, remedy=trial)
-        >>> operations(lambda x: x.flatten(1).round(), Counter(round=1), repair, Batches()).name
+        >>> operations(lambda x: x.flatten(1), Counter(round=1), repair, Batches()).name
         'non-differentiable operations'
     """
     names = ", ".join(found)
@@ -48,7 +63,7 @@ def operations(model: Model, found: Counter[str], repair: Repair, batches: Batch
         name=OPERATIONS,
         what=f"a stand-in that replaces operations without a useful derivative ({names})",
         advice=f"Attack through a differentiable stand-in for {names}, as was done here; report that figure.",
-        stand_in=straight_through(model),
+        stand_in=stand_in,
         repair=repair,
         batches=batches,
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import Tensor, nn
 
-from unmask.numerics import Batches
+from unmask.attacks.trial import examined
+from unmask.numerics import Batches, Model
 from unmask.probes.direction import Direction
 from unmask.probes.probe import Repair
+from unmask.probes.randomness import twice
 
 PRECISION = "too little precision"
 """The suspected cause."""
@@ -21,7 +24,6 @@ class InFloat64(nn.Module):
         ValueError: the model cannot be copied.
 
     Example:
-        >>> import torch
         >>> InFloat64(nn.Flatten())(torch.ones(1, 1, 1, 2)).dtype
         torch.float64
     """
@@ -37,6 +39,33 @@ class InFloat64(nn.Module):
         """Logits (N, K), float64."""
         logits: Tensor = self.model(images.double())
         return logits
+
+
+def in_float64(model: Model, images: Tensor, labels: Tensor, batches: Batches) -> InFloat64:
+    """A float64 copy of a model that was tried on images.
+
+    Raises:
+        ValueError: there is none: the model is no module, is not float32, draws lots, or cannot be copied or run so.
+
+    Example:
+        >>> image, label = torch.rand(1, 1, 2, 2), torch.tensor([0])
+        >>> in_float64(nn.Flatten(), image, label, Batches())(image).dtype
+        torch.float64
+        >>> in_float64(lambda x: x.flatten(1), image, label, Batches())
+        Traceback (most recent call last):
+        ...
+        ValueError: the model is no torch module in float32
+    """
+    if not isinstance(model, nn.Module) or images.dtype != torch.float32:
+        raise ValueError("the model is no torch module in float32")
+    exact = InFloat64(model)
+    try:
+        differs = batches(lambda x, y: twice(model, x)[1] | (examined(exact, x) == torch.inf).any(1), images, labels)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"a float64 copy of the model fails: {str(error).splitlines()[0]}") from error
+    if bool(differs[0].any()):
+        raise ValueError("the model answers at random, so that a copy's gradient differs by chance")
+    return exact
 
 
 def precision(exact: InFloat64, repair: Repair, batches: Batches) -> Direction:

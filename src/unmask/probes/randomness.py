@@ -40,7 +40,7 @@ class Randomness:
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
-        apart, differs, flipped = self.batches(lambda x, y: _twice(model, x), images, labels)
+        apart, differs, flipped = self.batches(lambda x, y: twice(model, x), images, labels)
         value = differs.double().mean().item()
         fired = value > self.threshold
         return Finding(
@@ -58,7 +58,14 @@ class Randomness:
         )
 
 
-def _twice(model: Model, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def twice(model: Model, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Two passes: the largest difference of a logit, whether it is more than rounding, whether the class differs.
+
+    Example:
+        >>> import torch
+        >>> twice(lambda x: x.flatten(1), torch.ones(1, 1, 1, 2))
+        (tensor([0.]), tensor([False]), tensor([False]))
+    """
     first, second = (examined(model, images, seed=seed) for seed in (1, 2))
     apart = (first - second).abs().amax(1)
     return apart, apart > ROUNDING * first.abs().amax(1), first.argmax(1) != second.argmax(1)

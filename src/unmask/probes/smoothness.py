@@ -50,7 +50,7 @@ class Smoothness:
     many: Trial
     repair: Repair
     name: str = "non-smooth loss surface"
-    threshold: float = 0.2
+    threshold: float = 0.3
     batches: Batches = field(default_factory=Batches)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:

@@ -1,0 +1,66 @@
+"""The causes that count as right, for people to edit; and remarks on single pairs, which the results print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from unmask.experiments.zoo.cases import Case
+
+SATURATION = frozenset({"float32 saturation", "logit scale"})
+PRECISION = frozenset({"too little precision", "outputs are probabilities"})
+BACKWARD = frozenset({"non-differentiable operations", "vanishing gradients", "gradients that mislead"})
+QUERIES = frozenset({"queries beat gradients", "gradients no better than noise"})
+ROUGH = frozenset({"non-smooth loss surface"})
+CHANCE = frozenset({"randomness"})
+
+BY_DEFENCE: Mapping[str, frozenset[str]] = {
+    "times 300": SATURATION,
+    "times 0.001": frozenset({"logit scale"}),
+    "times 0.3": frozenset({"logit scale"}),
+    "softmax": SATURATION | PRECISION | {"non-differentiable operations"},
+    "zero backward": BACKWARD | QUERIES,
+    "random signs": BACKWARD | QUERIES,
+    "squashed": BACKWARD | SATURATION | QUERIES | {"too little precision"},
+    "plus 1e6": SATURATION | PRECISION,
+    "256 levels": BACKWARD | QUERIES,
+    "8 levels": BACKWARD | QUERIES,
+    "2 levels": BACKWARD | QUERIES,
+    "dct": BACKWARD | QUERIES,
+    "steps": BACKWARD | QUERIES,
+    "pruned": CHANCE,
+    "resized": CHANCE,
+    "noise": CHANCE,
+    "trained noise": CHANCE,
+    "jump, retrofit": ROUGH | BACKWARD | QUERIES,
+    "jump": ROUGH | BACKWARD | QUERIES,
+    "thermometer": BACKWARD | QUERIES,
+    "k winners": ROUGH | BACKWARD | QUERIES,
+}
+"""By what is done to a network."""
+
+BY_METHOD: Mapping[str, frozenset[str]] = {
+    "normal": SATURATION,
+    "l2": SATURATION,
+    "high rate": SATURATION,
+    "tempered": SATURATION,
+    "distilled": SATURATION,
+    "fgsm": ROUGH,
+    "pgd": ROUGH | QUERIES,
+    "logit distance": ROUGH | QUERIES,
+}
+"""By how a network is trained, where nothing is done to it."""
+
+
+def acceptable(case: Case) -> frozenset[str]:
+    """Which first causes count as right for a pair that is masked.
+
+    Example:
+        >>> sorted(acceptable(Case(method="fgsm")))
+        ['non-smooth loss surface']
+    """
+    table, key = (BY_DEFENCE, case.defence) if case.defence else (BY_METHOD, case.method)
+    return table.get(key, frozenset())
+
+
+REMARKS: Mapping[str, str] = {}
+"""Why an audit went wrong, as far as somebody has found out: ``"digits: name without seed"`` to a sentence."""

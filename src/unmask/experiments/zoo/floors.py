@@ -1,0 +1,103 @@
+"""The worst case of a network with nothing done to it: attacks with far more than the audit's budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from unmask.attacks import APGD, FGSM, PGD, Attack, Square, TargetedAPGD, Trial
+from unmask.data import Dataset
+from unmask.experiments.zoo.cases import Case
+from unmask.experiments.zoo.linear import worst_margin
+from unmask.experiments.zoo.networks import audited_images, batches, kept_network
+from unmask.experiments.zoo.stand_ins import attacking
+from unmask.losses import RivalMargin, dlr
+from unmask.numerics import Model, derive_seed
+from unmask.weights import digest
+
+RIVALS = 9
+"""One step towards each of so many is the worst case of a linear model of ten classes."""
+
+
+def strongest(case: Case, stand_in: Model, *, search: bool = True) -> list[Attack]:
+    """The attacks that establish a worst case, cheapest first: each is run on what the others left standing.
+
+    One step towards each rival, PGD, Auto-PGD on log-odds with restarts, on DLR, and towards each rival; then Square,
+    which asks the audited model itself.
+    """
+    epsilon, seed = case.epsilon, derive_seed(case.seed, "truth")
+    gradients: list[Attack] = [
+        *(FGSM(epsilon=epsilon, loss=RivalMargin(rank=rank)) for rank in range(1, RIVALS + 1)),
+        PGD(epsilon=epsilon, seed=seed),
+        APGD(epsilon=epsilon, steps=case.steps, restarts=case.restarts, seed=seed),
+        APGD(epsilon=epsilon, steps=case.steps, loss=dlr, seed=seed),
+        TargetedAPGD(epsilon=epsilon, steps=case.steps, seed=seed),
+    ]
+    queries: list[Attack] = [Square(epsilon=epsilon, queries=case.queries, seed=seed)] if search else []
+    return [*(attacking(stand_in, attack) for attack in gradients), *queries]
+
+
+def standing(model: Model, attacks: Sequence[Attack], data: Dataset) -> Tensor:
+    """Which images are still classified correctly after all these attacks, bool (N,)."""
+    return Trial(attacks=attacks, batches=batches())(model, data.images, data.labels).correct
+
+
+def establish_floor(
+    case: Case, *, work: Path, progress: Callable[[float], None] = lambda share: None
+) -> dict[str, Any]:
+    """The worst case of a network at one epsilon, and its closed form if it is linear.
+
+    Raises:
+        ValueError: an attack claims to have fooled a linear model where the closed form says that none can.
+    """
+    data, network = audited_images(case.data, case.images), kept_network(case, work)
+    worst = standing(network, strongest(case, network), data)
+    return {"weights": digest(network), "worst": as_text(_checked(case, network, data, worst))}
+
+
+def unchanged(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """No attack.
+
+    Example:
+        >>> unchanged(None, "images", "labels")
+        'images'
+    """
+    return images
+
+
+def as_text(correct: Iterable[Any]) -> str:
+    """One character per image: 1 where it is classified correctly.
+
+    Example:
+        >>> import torch
+        >>> as_text(torch.tensor([True, False]))
+        '10'
+    """
+    return "".join("01"[int(one)] for one in correct)
+
+
+def as_flags(text: str) -> list[bool]:
+    """The inverse of ``as_text``.
+
+    Example:
+        >>> as_flags("10")
+        [True, False]
+    """
+    return [one == "1" for one in text]
+
+
+def _checked(case: Case, network: nn.Module, data: Dataset, worst: Tensor) -> Tensor:
+    """Of a linear model the closed form, with which the attacks must agree but for rounding."""
+    if case.network != "linear":
+        return worst
+    margins = worst_margin(network, data.images, data.labels, case.epsilon)
+    if bad := int(((margins < -ROUNDING) & ~worst).sum()):
+        raise ValueError(f"{case.name}: expected no attack to beat the closed form, got {bad} images that one fooled")
+    return margins < 0
+
+
+ROUNDING = 1e-4
+"""How near to a tie, in logits, float32 may decide otherwise than float64."""
