@@ -12,7 +12,7 @@ import click
 import torch
 from rich.console import Console
 
-from benchmarks import pgd, training
+from benchmarks import pgd, training, worker
 from unmask.record import write_atomically
 
 PACKAGES = ("unmask", "torch", "numpy", "foolbox", "torchattacks", "adversarial-robustness-toolbox")
@@ -31,6 +31,7 @@ def main(rounds: int, threads: int, smoke: bool, output: Path) -> None:
     for benchmark, tiny in (
         (training.perceptron, {"updates": 2}),
         (training.convolutional, {"updates": 1}),
+        (worker.perceptron, {"updates": 2}),
         (pgd.lenet, {"steps": 3, "count": 16, "updates": 5}),
     ):
         comparisons.append(benchmark(rounds=rounds, **(tiny if smoke else {})))

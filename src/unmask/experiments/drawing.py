@@ -62,7 +62,7 @@ def _line(axes: Axes, label: str, one: Mapping[str, Any], number: int, style: st
         one["x"], one["mean"], color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=label,
         linestyle=DASHES[number // 8 % 3] if style == "line" else "none",
     )  # fmt: skip
-    if any(low is not None for low in one["low"]):
+    if style == "line" and any(low is not None for low in one["low"]):
         low, high = (
             [m if v is None else v for v, m in zip(one[key], one["mean"], strict=True)] for key in ("low", "high")
         )

@@ -28,12 +28,14 @@ def summary(results: Path, papers: Sequence[Titled]) -> str:
     made = "Generated from the records beside it by `unmask reproduce` and `unmask zoo`; do not edit."
     lines = ["# Results", "", made, ""]
     for paper in papers:
-        lines += [f"## {paper.TITLE}", ""]
         records = [
             json.loads(path.read_text())
             for artefact in paper.ARTEFACTS
             if (path := results / paper.NAME / f"{artefact.name}.json").is_file()
         ]
+        if not records:
+            continue
+        lines += [f"## {paper.TITLE}", ""]
         lines += _table([record for record in records if "table" not in record])
         for record in records:
             lines += _grid(record)

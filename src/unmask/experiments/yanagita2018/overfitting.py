@@ -53,9 +53,10 @@ def overfitting(runs: Runs) -> Outcome:
     found = _rows(runs)
     rows = [row for one in found for row in one]
     series: dict[str, Mapping[float, Values]] = {}
-    for kind in sorted({row["kind"] for row in rows}):
+    for family in sorted({_family(row["kind"]) for row in rows}):
+        own = [row for row in rows if _family(row["kind"]) == family]
         for axis in ("margin", "gap"):
-            series[f"{axis}: {kind}"] = _scatter([(row[axis], row["masked"]) for row in rows if row["kind"] == kind])
+            series[f"{axis}: {family}"] = _scatter([(row[axis], row["masked"]) for row in own])
     rescaled = [(row["margin"] * factor, share) for row in rows for factor, share in row["scaled"].items()]
     series["margin: logits rescaled"] = _scatter(rescaled)
     series["gap: logits times 10"] = _scatter([(row["gap"], row["scaled"][10.0]) for row in rows])
@@ -67,6 +68,13 @@ def overfitting(runs: Runs) -> Outcome:
         for name in ("masked", "margin", "gap")
     }
     return Outcome(measured=measured, series=series, claims=[_is_it_overfitting(measured)])
+
+
+def _family(kind: str) -> str:
+    """Kinds of runs that share a colour."""
+    if "," in kind:
+        return kind.rpartition(",")[0].removesuffix(" 0.0001").removesuffix(" 0.001")
+    return "Adam, any rate" if kind.startswith("adam ") else "other optimizers"
 
 
 def _scatter(points: Sequence[tuple[float, float]]) -> dict[float, Values]:
@@ -91,31 +99,43 @@ def _rows(runs: Runs) -> list[Rows]:
     """For each run a row per moment at which it has learned: masked share, also at other scales, margin, and gap."""
     kinds = {f"{one.optimizer} {one.learning_rate:g}": runs(optimizer=one.optimizer, learning_rate=one.learning_rate)
              for one in [*optimizers(runs.profile), *rates(runs.profile)]}  # fmt: skip
+    noise = {}
     for name, settings in VARIATIONS.items():
         for rate in RATES:
             short = variation(runs.profile)
             made = runs(learning_rate=rate, updates=short.updates, moments=short.moments, **settings)
             kinds[f"{name}, {rate:g}"] = made
+            noise[f"{name}, {rate:g}"] = settings.get("label_noise", 0.0)
     found: list[Rows] = []
     for kind, results in kinds.items():
         for result in results:
             learned = [moment for moment in result["moments"] if natural(moment) < 50]
             last = result["moments"][-1]
-            found.append([{"kind": kind, "update": one["update"], "last": one is last, **_row(one)} for one in learned])
+            named = [{"kind": kind, "update": one["update"], "last": one is last} for one in learned]
+            noisy = noise.get(kind, 0.0)
+            found.append([name | _row(one, noisy) for name, one in zip(named, learned, strict=True)])
     return [rows for rows in found if rows]
 
 
-def _row(moment: Mapping[str, Any]) -> dict[str, Any]:
+def _row(moment: Mapping[str, Any], noise: float) -> dict[str, Any]:
     odds = moment["test"]["log_odds"]
     images = moment["test"]["images"]
     scaled = {float(scale): share(one["saturated"], images) for scale, one in moment["scaled"].items()}
     return {
         "masked": 100 - regime(0)(moment),
         "margin": odds[len(odds) // 2],
-        "gap": gap(moment),
+        "gap": gap(moment) + _more_errors(natural(moment), noise),
         "train_loss": moment["train"]["loss"],
         "scaled": scaled,
     }
+
+
+def _more_errors(error: float, noise: float) -> float:
+    """What a test error, in per cent, would rise by if that share of the test labels were others, drawn evenly.
+
+    The training error is counted on such labels: without this the gap would compare two distributions.
+    """
+    return noise * (100 - error / 9 - error)
 
 
 def _between(left: str, right: str, rows: Rows) -> float:
@@ -177,7 +197,8 @@ L2): its rank correlation with the median log-odds is
 {rank correlation of the masked share with the margin}, with the gap
 {rank correlation of the masked share with the gap}; with the margin at equal gap
 {the same with the margin, at equal gap}, with the gap at equal margin {the same with the gap, at equal margin}.
-Long training widens both, which is why the two look alike from outside."""
+Long training widens both, which is why the two look alike from outside. Where training labels are replaced, the gap is
+that to a test set with labels replaced alike."""
 
 
 OVERFITTING = Artefact(
