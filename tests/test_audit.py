@@ -15,6 +15,7 @@ from unmask.attacks.trial import predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
 from unmask.models.masked import InputNoise, Quantised, ScaledLogits, SoftmaxOutput, ZeroBackward
+from unmask.probes import QUICK
 from unmask.report import Report
 
 EPSILON = 0.1
@@ -227,6 +228,70 @@ def test_progress_never_goes_back_and_ends_at_one(perceptron, task):
     assert shares[-1] == pytest.approx(1)
     assert max(later - earlier for earlier, later in pairwise(shares)) < 0.25
     assert {"reference attack", "40 steps"} <= {stage for stage, _ in told}
+
+
+class Stopped(BaseException):
+    """As if the process had been killed."""
+
+
+def test_an_audit_that_was_killed_goes_on_where_it_was(perceptron, plain, task, tmp_path):
+    seen = []
+
+    def kill(stage, share):
+        seen.append(stage)
+        if stage == "Auto-PGD":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        audit(perceptron, *task, epsilon=EPSILON, keep=tmp_path, progress=kill)
+    assert list(tmp_path.glob("*.outcome"))
+    again = []
+    report = audit(perceptron, *task, epsilon=EPSILON, keep=tmp_path, progress=lambda stage, share: again.append(stage))
+    assert not {"reference attack", "40 steps"} & set(again)
+    assert "Auto-PGD" in again
+    assert replace(report, seconds=0.0) == replace(plain, seconds=0.0)
+    assert not any(tmp_path.iterdir()) if tmp_path.exists() else True
+
+
+def test_what_was_kept_is_not_taken_for_another_models(linear, perceptron, task, tmp_path):
+    with pytest.raises(Stopped):
+        audit(perceptron, *task, epsilon=EPSILON, keep=tmp_path, progress=_kill_at_many)
+    report = audit(linear, *task, epsilon=EPSILON, keep=tmp_path)
+    assert report.correct == audit(linear, *task, epsilon=EPSILON).correct
+
+
+def _kill_at_many(stage, share):
+    if stage == "Auto-PGD":
+        raise Stopped
+
+
+def test_a_damaged_outcome_is_made_anew(perceptron, plain, task, tmp_path):
+    with pytest.raises(Stopped):
+        audit(perceptron, *task, epsilon=EPSILON, keep=tmp_path, progress=_kill_at_many)
+    for path in tmp_path.glob("*.outcome"):
+        path.write_bytes(path.read_bytes()[:-9])
+    assert audit(perceptron, *task, epsilon=EPSILON, keep=tmp_path).correct == plain.correct
+
+
+def test_what_there_was_no_time_for_is_said(perceptron, task):
+    report = audit(perceptron, *task, epsilon=0.02, budget=1e-6)
+    assert report.verdict == "inconclusive"
+    assert report.not_run["single-step attack too weak"] == report.not_run["Auto-PGD"] == "no time"
+    assert "no time" in report.decision.reason
+    assert [attack.name for attack in report.attacks] == ["reference attack"]
+
+
+def test_time_enough_changes_nothing(perceptron, plain, task):
+    report = audit(perceptron, *task, epsilon=EPSILON, budget=3600.0)
+    assert replace(report, seconds=0.0) == replace(plain, seconds=0.0)
+
+
+def test_a_quick_audit_decides_alike_where_the_matter_is_plain(perceptron, plain, task):
+    quick = audit(perceptron, *task, epsilon=EPSILON, effort=QUICK)
+    assert quick.verdict == plain.verdict
+    assert len(quick.attacks) < len(plain.attacks)
+    masked = audit(ScaledLogits(perceptron, 300.0), *task, epsilon=EPSILON, effort=QUICK)
+    assert (masked.verdict, masked.causes[0]) == ("masked", "float32 saturation")
 
 
 def test_a_report_goes_to_json_and_back_and_onto_a_page(plain, tmp_path):

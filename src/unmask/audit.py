@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, spec
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model, derive_seed
 from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError
+from unmask.probes.kept import Kept, task_of
 from unmask.probes.ledger import Progress
 from unmask.probes.sweep import accuracy_curve
 from unmask.record import AttackResult, Curve, Finding, Proportion
@@ -51,6 +53,7 @@ def audit(
     data: str = "images",
     classes: Sequence[str] | None = None,
     progress: Progress | None = None,
+    keep: Path | None = None,
 ) -> Report:
     """Tell whether a classifier's robustness is real, and how much accuracy is left once the attack is repaired.
 
@@ -68,6 +71,8 @@ def audit(
         effort: how much is tried: ``FULL`` or ``QUICK``, or settings of your own.
         classes: names of the classes, for the report and as a check on the number of logits.
         progress: called as the work goes on.
+        keep: a folder for what came of each attack, so that an audit that was killed goes on where it was; it is
+            emptied in the end.
 
     Raises:
         ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, or the
@@ -85,7 +90,10 @@ def audit(
     batches = Batches(size=batch_size, device=_device(model, device))
     images, labels = gather(images, labels)
     audited = examine(model, images, labels, batches=batches, classes=None if classes is None else len(classes))
-    ledger = Ledger(images=audited.images, labels=audited.labels, batches=batches, seconds=budget, progress=progress)
+    kept = Kept(folder=keep, task=task_of(model, images, labels, bound, seed, effort)) if keep else None
+    ledger = Ledger(
+        images=audited.images, labels=audited.labels, batches=batches, seconds=budget, progress=progress, kept=kept
+    )
     kit = Kit(
         reference=reference or _usual_reference(bound, audited.gradients, seed),
         model=audited.model,
@@ -113,6 +121,8 @@ def audit(
     evidence = pack(collect(worst, audited.images, audited.labels), epsilon=bound, attacks=names)
     shown = specimens(audited.images, audited.labels, clean, claimed, worst, attacks=names, classes=classes)
     few = [one.index for one in shown[:SURFACES]] if audited.gradients else []
+    if kept:
+        kept.clear()
     return Report(
         subject=subject,
         data=data,

@@ -99,6 +99,7 @@ def audit(
             subject=model,
             data=f"{images.name}, {split}" if split else images.name,
             classes=images.classes,
+            keep=out / "unfinished" if out else None,
             progress=lambda stage, share: bar.update(task, description=stage, completed=share),
         )
     click.echo(report.to_text())

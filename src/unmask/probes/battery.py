@@ -228,6 +228,7 @@ def _about_gradients(kit: Kit) -> list[Probe]:
         against="single steps with as many gradients",
         control=kit.singles,
         remedy=kit.many,
+        some=kit.sample,
         effect=COLLAPSE,
     )
     few = partial(kit.ledger.sample, effort.few, seed=derive_seed(kit.seed, "few"))

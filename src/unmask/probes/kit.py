@@ -52,7 +52,7 @@ class Effort:
     queries: int = 600
     sample: int = 250
     search: int = 10
-    shown: int = 200
+    shown: int = 100
 
 
 FULL = Effort()

@@ -12,6 +12,7 @@ from torch import Tensor
 from unmask.attacks import Attack, Outcome, Trial
 from unmask.evidence import Worst
 from unmask.numerics import Batches, random_keys
+from unmask.probes.kept import Kept
 
 Progress = Callable[[str, float], None]
 """Called with what is being done, and the share of all work that has been done, in [0, 1]."""
@@ -24,6 +25,10 @@ class OutOfTimeError(Exception):
         >>> str(OutOfTimeError("1000 queries"))
         '1000 queries'
     """
+
+
+ALWAYS = 2
+"""So many trials are run in any case: without attack, and with the one whose claim is audited."""
 
 
 class Part:
@@ -47,6 +52,7 @@ class Ledger:
     Attributes:
         images, labels: all that are audited.
         seconds: how long attacks may take; an attack that will presumably take longer than is left is not begun.
+        kept: where outcomes are kept, and found again after a kill.
         expected: how much work is foreseen, in gradients per image; what comes on top of it stretches the whole.
         worst: the worst image of each example so far; None before the first trial, which must be without attack.
         entries: each trial that was run, with the examples it was run on (None: all) and its outcome without images.
@@ -68,6 +74,7 @@ class Ledger:
     expected: float = 1.0
     seconds: float | None = None
     progress: Progress | None = None
+    kept: Kept | None = None
     worst: Worst | None = None
     entries: list[tuple[Trial, Tensor | None, Outcome]] = field(default_factory=list)
     _trials: list[tuple[Trial, float]] = field(default_factory=list)
@@ -141,8 +148,13 @@ class Ledger:
             return Outcome(*(one[rows] if len(one) else one for one in whole))
         cost = next(cost for one, cost in self._trials if one is trial)
         self._check_time(trial, cost * len(images))
-        self.work(trial.name, cost)
-        outcome = run()
+        outcome = self.kept.load(trial, rows) if self.kept else None
+        if outcome is None:
+            self.work(trial.name, cost)
+            outcome = run()
+            self.batches.progress = None
+            if self.kept:
+                self.kept.save(trial, rows, outcome)
         if self.worst is None:
             self.worst = Worst(outcome)
         else:
@@ -151,7 +163,7 @@ class Ledger:
         return outcome
 
     def _check_time(self, trial: Trial, work: float) -> None:
-        if self.seconds is None or not self._done:
+        if self.seconds is None or len(self.entries) < ALWAYS or not self._done:
             return
         spent = self.spent()
         if spent + work * spent / self._done > self.seconds:

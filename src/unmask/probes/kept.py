@@ -1,0 +1,82 @@
+"""Outcomes kept on disk, so that an audit that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from unmask import __version__
+from unmask.attacks import Outcome, Trial
+from unmask.evidence import digest as images_digest
+from unmask.numerics import Model
+from unmask.record import write_atomically
+from unmask.weights import digest as weights_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A folder with a file per trial that was run, named by all that its outcome depends on.
+
+    A model that is no module has no digest: whoever hands over the same folder again vouches that it is the same model.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from unmask.attacks import FGSM
+        >>> trial, images = Trial(attacks=[FGSM(epsilon=0.1)]), torch.zeros(1, 1, 1, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kept = Kept(folder=Path(folder), task="an audit")
+        ...     before = kept.load(trial, None)
+        ...     kept.save(trial, None, Outcome(images, torch.tensor([1]), torch.tensor([True]), torch.tensor([0.5])))
+        ...     before, kept.load(trial, None).predictions
+        (None, tensor([1]))
+    """
+
+    folder: Path
+    task: str
+
+    def load(self, trial: Trial, rows: Tensor | None) -> Outcome | None:
+        """What came of this trial on these examples, if it was kept, whole."""
+        try:
+            return Outcome(**safetensors.torch.load(self._path(trial, rows).read_bytes()))
+        except (OSError, SafetensorError, TypeError):
+            return None
+
+    def save(self, trial: Trial, rows: Tensor | None, outcome: Outcome) -> None:
+        """Keep it, whole or not at all.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        tensors = {name: one.contiguous() for name, one in outcome._asdict().items()}
+        write_atomically(self._path(trial, rows), safetensors.torch.save(tensors))
+
+    def clear(self) -> None:
+        """Remove what was kept: the audit is finished."""
+        for path in self.folder.glob("*.outcome"):
+            path.unlink()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _path(self, trial: Trial, rows: Tensor | None) -> Path:
+        seen = hashlib.sha256("\0".join([self.task, trial.name, trial.settings]).encode())
+        if rows is not None:
+            seen.update(rows.numpy().tobytes())
+        return self.folder / f"{seen.hexdigest()[:32]}.outcome"
+
+
+def task_of(model: Model, images: Tensor, labels: Tensor, *settings: object) -> str:
+    """What the outcomes of an audit depend on, in one text: version, weights, images, and settings.
+
+    Example:
+        >>> import torch
+        >>> task = (torch.zeros(1, 1, 1, 2), torch.tensor([0]))
+        >>> task_of(nn.Linear(1, 1), *task, 0.1) == task_of(nn.Linear(1, 1), *task, 0.1)
+        False
+    """
+    weights = weights_digest(model) if isinstance(model, nn.Module) else type(model).__name__
+    return "\0".join([__version__, type(model).__name__, weights, images_digest(images, labels), repr(settings)])
