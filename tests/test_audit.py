@@ -324,3 +324,11 @@ def test_a_model_without_gradients_is_not_cleared(wrap, perceptron, task):
     report = audit(wrap(perceptron), *task, epsilon=0.01)
     assert report.verdict == "inconclusive"
     assert "No attack that was run can stand in for gradients" in report.decision.reason
+
+
+def test_an_operation_without_a_backward_pass_is_seen_through(perceptron, task):
+    report = audit(lambda x: perceptron(x * 16 // 1 / 16), *task, epsilon=EPSILON)
+    assert report.verdict == "masked"
+    assert report.causes[0] == "non-differentiable operations"
+    assert report.claimed == report.clean
+    assert "backward pass fails (derivative for aten::floor_divide is not implemented)" in report.notes[0]

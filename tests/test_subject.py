@@ -123,6 +123,24 @@ def test_a_black_box_is_known_by_refusing_a_gradient():
     assert look(lambda images: flat(images).detach()).gradients  # its gradient is merely zero
 
 
+class NoWayBack(torch.autograd.Function):
+    """Rounds, and defines no backward pass."""
+
+    @staticmethod
+    def forward(context, images):
+        return images.round()
+
+
+@pytest.mark.parametrize("operation", [lambda x: x // 0.25, lambda x: torch.heaviside(x, x), NoWayBack.apply])
+def test_a_missing_backward_pass_is_noted_and_gives_gradients_of_zero(operation):
+    model = lambda images: flat(operation(images))  # noqa: E731
+    subject = look(model)
+    assert subject.gradients
+    assert subject.notes[0].startswith("The model's backward pass fails (")
+    assert torch.equal(predict(subject.model, IMAGES), predict(model, IMAGES))
+    assert not input_gradient(subject.model, IMAGES, LABELS).gradient.any()
+
+
 def test_training_mode_is_noted_and_stays():
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4)).eval()
     model[1].train()

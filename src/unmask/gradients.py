@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unmask.losses import Loss, log_odds
 from unmask.numerics import Model, laid_out, undisturbed
@@ -18,6 +18,25 @@ class NoGradientError(ValueError):
         >>> issubclass(NoGradientError, ValueError)
         True
     """
+
+
+class Detached(nn.Module):
+    """A model whose backward pass fails, made to say so in the way of autograd: with a gradient of zero.
+
+    Example:
+        >>> stepped = lambda x: x.flatten(1) // 1
+        >>> input_gradient(Detached(stepped), torch.ones(1, 1, 1, 2), torch.tensor([0])).gradient.flatten()
+        tensor([0., 0.])
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The model's logits, from which no path leads back."""
+        with torch.no_grad():
+            return self.model(images)
 
 
 class At(NamedTuple):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unmask.gradients import NoGradientError, input_gradient
+from unmask.gradients import Detached, NoGradientError, input_gradient
 from unmask.numerics import Batches, Model, out_of_memory, undisturbed
 from unmask.threat import check_batch
 
@@ -82,7 +82,8 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
     """Look at a model before it is attacked: shape and sanity of what it returns, its mode and its precision.
 
     Probabilities are turned into logits, and said so; a model in training mode is audited in evaluation mode, and
-    said so. A black box, which gives no gradients, is no error.
+    said so. A black box, which gives no gradients, is no error; nor is a model with an operation that has no backward
+    pass, whose gradients count as zero.
 
     Args:
         classes: how many classes the data have; unknown by default.
@@ -110,7 +111,10 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
     if bad := int((~logits.isfinite().all(1)).sum()):
         kind = "NaN" if logits.isnan().any() else "infinite values"
         raise ValueError(f"model: expected finite logits, got {kind} on {bad} of {len(logits)} images")
-    gradients = _gives_gradients(model, images[:1], labels[:1], batches)
+    failure = _failure_of_gradients(model, images[:1], labels[:1], batches)
+    if isinstance(failure, str):
+        model = Detached(model)
+        notes.append(f"The model's backward pass fails ({failure}): attacks were given gradients of zero.")
     given = model
     if _are_probabilities(logits):
         model = LogProbabilities(model)
@@ -125,7 +129,7 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
         labels=labels,
         classes=logits.shape[1],
         notes=notes,
-        gradients=gradients,
+        gradients=failure is not True,
     )
 
 
@@ -143,8 +147,11 @@ def _logits(model: Model, images: Tensor) -> Tensor:
     return logits
 
 
-def _gives_gradients(model: Model, image: Tensor, label: Tensor, batches: Batches) -> bool:
-    """Whether it can be asked for a gradient, which may be zero; a model that fails on the way is refused."""
+def _failure_of_gradients(model: Model, image: Tensor, label: Tensor, batches: Batches) -> bool | str:
+    """Whether it cannot be asked for a gradient at all, or what is missing on the way back; any other error is refused.
+
+    A gradient may also be zero, which is no failure.
+    """
 
     def ask(x: Tensor, y: Tensor) -> Tensor:
         with undisturbed(model):
@@ -153,10 +160,12 @@ def _gives_gradients(model: Model, image: Tensor, label: Tensor, batches: Batche
     try:
         batches(ask, image, label)
     except NoGradientError:
-        return False
+        return True
     except RuntimeError as error:
+        if isinstance(error, NotImplementedError) or "not implemented" in str(error):
+            return (str(error).splitlines() or [""])[0] or type(error).__name__
         raise ValueError(f"model: raised {type(error).__name__} when asked for a gradient: {error}") from error
-    return True
+    return False
 
 
 def _are_probabilities(logits: Tensor) -> bool:

@@ -89,6 +89,7 @@ class Battery:
             self.probes = [*_about_the_loss(kit), *self._about_stand_ins(), *_about_gradients(kit)]
         else:
             self.not_run = dict.fromkeys(NEED_GRADIENTS, "no gradients")
+            self.skipped[Probabilities.name] = "scores serve a search as well"
             self.probes = [Queries(control=kit.claimed, remedy=sound)]
         self.probes += [*_about_the_model(kit), *_about_the_reference(kit, sound)]
         self.expected = self._expected()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unmask.attacks import straight_through
 from unmask.attacks.straight_through import StraightThrough
-from unmask.gradients import input_gradient
+from unmask.gradients import Detached, input_gradient
 from unmask.numerics import Batches, Model, undisturbed
 from unmask.probes.direction import Direction
 from unmask.probes.probe import Repair
@@ -34,7 +34,7 @@ def with_backward(
         >>> with_backward(lambda x: x.flatten(1).round(), image, label, Batches())[1]
         Counter({'round': 1})
     """
-    stand_in = straight_through(model)
+    stand_in = straight_through(model.model if isinstance(model, Detached) else model)
 
     def ask(x: Tensor, y: Tensor) -> Tensor:
         with undisturbed(model):
