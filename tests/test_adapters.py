@@ -430,7 +430,9 @@ def test_a_foreign_attack_is_an_audits_reference(make, settings, perceptron, tas
     assert report.reference.startswith(settings)
     assert report.claimed.count == int((predict(perceptron, attack(perceptron, images, labels)) == labels).sum())
     assert report.findings[-1].name == "attack fails at epsilon 1"  # it was run at epsilon 1 too
-    with pytest.raises(ValueError, match=r"reference: expected images in \[0, 1\] within epsilon 0.1, got pixels mov"):
+    with pytest.raises(
+        ValueError, match=r"reference attack: expected images in \[0, 1\] within epsilon 0.1, got pixels mov"
+    ):
         audit(perceptron, images, labels, epsilon=EPSILON, reference=replace(attack, epsilon=0.3))
 
 

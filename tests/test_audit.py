@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unmask.attacks import FGSM, PGD
+from unmask.adapters import black_box
+from unmask.attacks import FGSM, FRSM, PGD, Through
 from unmask.attacks.trial import predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
-from unmask.models.masked import InputNoise, Quantised, ScaledLogits, SoftmaxOutput, ZeroBackward
+from unmask.models.masked import InputNoise, Quantised, RandomSignBackward, ScaledLogits, SoftmaxOutput, ZeroBackward
 from unmask.probes import QUICK
 from unmask.report import Report
 
@@ -175,9 +176,12 @@ def test_the_claim_is_that_of_the_reference(perceptron, plain, task):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        (FGSM(epsilon=0.3), r"reference: expected images in \[0, 1\] within epsilon 0.1, got pixels moved by 0.3"),
-        (lambda model, images, labels: images - 0.05, r"reference: expected .* and in \[-0.05, "),
-        (lambda model, images, labels: images * float("nan"), "reference: expected .* moved by nan"),
+        (
+            FGSM(epsilon=0.3),
+            r"reference attack: expected images in \[0, 1\] within epsilon 0.1, got pixels moved by 0.3",
+        ),
+        (lambda model, images, labels: images - 0.05, r"reference attack: expected .* and in \[-0.05, "),
+        (lambda model, images, labels: images * float("nan"), "reference attack: expected .* moved by nan"),
     ],
 )
 def test_a_reference_that_is_allowed_more_is_refused(reference, message, perceptron, task):
@@ -323,7 +327,7 @@ def test_a_model_that_fails_on_attacked_images_only_still_gets_a_report(perceptr
 def test_a_model_without_gradients_is_not_cleared(wrap, perceptron, task):
     report = audit(wrap(perceptron), *task, epsilon=0.01)
     assert report.verdict == "inconclusive"
-    assert "No attack that was run can stand in for gradients" in report.decision.reason
+    assert "What was run in place of gradients settles nothing" in report.decision.reason
 
 
 def test_an_operation_without_a_backward_pass_is_seen_through(perceptron, task):
@@ -332,3 +336,51 @@ def test_an_operation_without_a_backward_pass_is_seen_through(perceptron, task):
     assert report.causes[0] == "non-differentiable operations"
     assert report.claimed == report.clean
     assert "backward pass fails (derivative for aten::floor_divide is not implemented)" in report.notes[0]
+
+
+# --- what the user brings
+
+
+def test_transfer_from_a_twin_unmasks_what_hides_its_gradient(perceptron, task):
+    report = audit(RandomSignBackward(perceptron, seed=0), *task, epsilon=EPSILON, twin=perceptron)
+    assert "transfer beats gradients" in report.causes
+    assert report.robust.count <= audit(perceptron, *task, epsilon=EPSILON).robust.count + 1
+
+
+def test_a_twin_that_hides_nothing_is_no_cause(perceptron, linear, task):
+    for twin in (perceptron, linear):
+        assert audit(perceptron, *task, epsilon=EPSILON, twin=twin).verdict == "not masked"
+
+
+def test_a_twin_speaks_for_a_black_box_too(perceptron, task):
+    model = black_box(lambda images: perceptron(torch.from_numpy(images)).detach().numpy())
+    report = audit(model, *task, epsilon=EPSILON, twin=perceptron, reference=FRSM(epsilon=EPSILON))
+    assert "transfer beats gradients" in {finding.name for finding in report.findings}
+    assert report.robust.count <= audit(perceptron, *task, epsilon=EPSILON).robust.count + 3
+
+
+def test_an_attack_of_the_users_takes_part(perceptron, task):
+    masked = RandomSignBackward(perceptron, seed=0)
+    report = audit(
+        masked,
+        *task,
+        epsilon=EPSILON,
+        attacks=[Through(attack=FGSM(epsilon=EPSILON), stand_in=lambda model: perceptron)],
+    )
+    assert "your attack beats gradients" in report.causes
+    assert "your attack" in [attack.name for attack in report.attacks]
+    plain = audit(
+        perceptron,
+        *task,
+        epsilon=EPSILON,
+        attacks=[lambda model, images, labels: images, PGD(epsilon=EPSILON, steps=2)],
+    )
+    assert plain.verdict == "not masked"
+    assert {"your attack 1", "your attack 2"} <= {attack.name for attack in plain.attacks}
+
+
+def test_an_attack_of_the_users_that_goes_too_far_is_refused(perceptron, task):
+    with pytest.raises(
+        ValueError, match=r"your attack: expected images in \[0, 1\] within epsilon 0.1, got pixels moved by 0.3"
+    ):
+        audit(perceptron, *task, epsilon=EPSILON, attacks=[FGSM(epsilon=0.3)])

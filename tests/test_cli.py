@@ -19,6 +19,7 @@ from torch import nn
 
 from onnx_files import onnx_file
 from unmask.adapters import black_box
+from unmask.attacks import FGSM
 from unmask.cli import main
 from unmask.cli.attack import ATTACKS
 from unmask.cli.audit import REFERENCES
@@ -65,6 +66,10 @@ def raises():
 
 def a_number():
     return 3
+
+
+def step(epsilon):
+    return FGSM(epsilon=epsilon)
 
 
 DATA = ["--data", "digits"]
@@ -152,6 +157,19 @@ def test_bad_input_is_one_plain_line(command, name, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--attack", "test_cli:a_number"], "attack: test_cli:a_number raised TypeError"),
+        (["--twin", "test_cli:a_number"], "model: expected test_cli:a_number to return a callable, got int"),
+        (["--twin-weights", "code.pt"], "--twin-weights: expected --twin, the model that they belong to"),
+    ],
+)
+def test_bad_input_to_audit_is_one_plain_line(arguments, message, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert_refused(unmask("audit", "test_cli:fixed", *FEW, *arguments), message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (["mlp", *DATA, "--objective", "fgsm"], "--objective fgsm trains against an attack: give its bound with --eps"),
         (
             ["mlp", *DATA, "--lr", "-1"],
@@ -209,6 +227,12 @@ def trained():
     model = build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,))
     load_weights(model, Path("weights.safetensors"))  # in ``folder``
     return model.eval()
+
+
+def test_a_twin_and_an_attack_of_the_users_take_part():
+    result = unmask("audit", "test_cli:fixed", "--twin", "test_cli:fixed", "--attack", "test_cli:step", *FEW)
+    assert result.exit_code == 0, result.stderr
+    assert "Not masked" in result.stdout or "Inconclusive" in result.stdout
 
 
 @pytest.mark.parametrize(("factory", "code"), [("masked", 1), ("trained", 0)])

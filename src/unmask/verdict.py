@@ -119,7 +119,7 @@ def decide(
     if causes:
         return Verdict(answer="masked", reason=_because(causes), causes=causes, weaknesses=weaknesses)
     if blind := [finding for finding in findings if finding.blinding]:
-        reason = f"{blind[0].symptom} No attack that was run can stand in for gradients here: ask a query attack."
+        reason = f"{blind[0].symptom} What was run in place of gradients settles nothing: ask more queries."
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
     doubtful = {finding.name: _gain(finding, claimed, 1) for finding in findings if finding.kind == "masking"}
     open_questions = [one for one in findings if one.name in doubtful and doubtful[one.name].high > one.effect]

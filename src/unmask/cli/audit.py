@@ -15,6 +15,7 @@ from unmask.cli.options import (
     find_device,
     load_data,
     load_model,
+    made,
     model_options,
     progress_bar,
     run_options,
@@ -40,6 +41,17 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds", "square")
     help="The attack whose claim is audited, by default fgsm, or square for a model without gradients; with cross "
     "entropy unless it says log-odds.",
 )
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="PACKAGE.MODULE:FACTORY",
+    help="An attack of your own that takes part: what FACTORY(epsilon=...) returns. May be repeated.",
+)
+@click.option(
+    "--twin", metavar="MODEL", help="The same classifier without its defence: attacks on it are tried on MODEL."
+)
+@click.option("--twin-weights", type=FILE, help="Its weights.")
 @sample_options
 @click.option("--quick", is_flag=True, help="A first look: the same checks with fewer steps, on fewer images.")
 @click.option(
@@ -62,6 +74,9 @@ def audit(
     data_dir: Path | None,
     epsilon: float,
     reference: str | None,
+    attacks: tuple[str, ...],
+    twin: str | None,
+    twin_weights: Path | None,
     split: str | None,
     samples: int,
     batch_size: int,
@@ -83,6 +98,10 @@ def audit(
     images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
     place = find_device(device)
     classifier = load_model(model, weights, images, place, widths=widths, width=width)
+    own = [made("attack", name, epsilon=epsilon) for name in attacks]
+    if twin_weights and not twin:
+        raise ValueError("--twin-weights: expected --twin, the model that they belong to")
+    other = load_model(twin, twin_weights, images, place, widths=widths, width=width) if twin else None
     with progress_bar() as bar:
         task = bar.add_task("audit", total=1.0)
         report = run(
@@ -91,6 +110,8 @@ def audit(
             images.labels,
             epsilon=epsilon,
             reference=_reference(reference, epsilon, seed),
+            attacks=own,
+            twin=other,
             device=place,
             batch_size=batch_size,
             budget=budget,

@@ -152,6 +152,15 @@ def find_model(
             raise ValueError(f"model: expected PACKAGE.MODULE:FACTORY, FILE.onnx or one of {names}, got {name!r}")
         shape: tuple[int, int, int] = tuple(data.images.shape[1:])  # type: ignore[assignment]
         return build(name, inputs=shape, classes=len(data.classes), widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
+    return made("model", name)  # type: ignore[no-any-return]
+
+
+def made(what: str, name: str, **settings: Any) -> Any:
+    """What the user's ``package.module:factory`` returns: a model, an attack, which can be called.
+
+    Raises:
+        ValueError: there is no such factory, it raised, or what it returned cannot be called.
+    """
     module_name, _, factory_name = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -159,15 +168,15 @@ def find_model(
         factory = getattr(importlib.import_module(module_name), factory_name)
     except Exception as error:  # the user's module may raise anything
         raise ValueError(
-            f"model: expected a factory at {name}, got {type(error).__name__}: {_first_line(error)}"
+            f"{what}: expected a factory at {name}, got {type(error).__name__}: {_first_line(error)}"
         ) from error
     try:
-        model = factory()
+        thing = factory(**settings)
     except Exception as error:
-        raise ValueError(f"model: {name} raised {type(error).__name__}: {_first_line(error)}") from error
-    if not callable(model):
-        raise ValueError(f"model: expected {name} to return a callable, got {type(model).__name__}")
-    return model  # type: ignore[no-any-return]
+        raise ValueError(f"{what}: {name} raised {type(error).__name__}: {_first_line(error)}") from error
+    if not callable(thing):
+        raise ValueError(f"{what}: expected {name} to return a callable, got {type(thing).__name__}")
+    return thing
 
 
 def load_model(

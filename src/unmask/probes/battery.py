@@ -33,6 +33,7 @@ from unmask.probes.strength import Strength
 from unmask.probes.sweep import Sweep
 from unmask.probes.vanishing import Vanishing
 from unmask.record import Finding
+from unmask.verdict import EFFECT
 
 NEED_GRADIENTS = (
     Saturation.name,
@@ -91,7 +92,8 @@ class Battery:
             self.not_run = dict.fromkeys(NEED_GRADIENTS, "no gradients")
             self.skipped[Probabilities.name] = "scores serve a search as well"
             self.probes = [Queries(control=kit.claimed, remedy=sound)]
-        self.probes += [*_about_the_model(kit), *_about_the_reference(kit, sound)]
+        self.probes += [*_about_other_attacks(kit, gradients), *_about_the_model(kit)]
+        self.probes += _about_the_reference(kit, sound)
         self.expected = self._expected()
 
     def _about_stand_ins(self) -> list[Probe]:
@@ -246,12 +248,45 @@ def _about_gradients(kit: Kit) -> list[Probe]:
         Randomness(repair=kit.averaged, batches=batches),
         BlackBox(
             gradients=[kit.many, kit.rivals],
-            queries=kit.search(effort.glance),
+            other=kit.search(effort.glance),
             some=few,
             repair=replace(kit.blind, effect=0.05),
         ),
         Strength(control=kit.one, remedy=kit.many),
     ]
+
+
+def _about_other_attacks(kit: Kit, gradients: bool) -> list[Probe]:
+    """Whether transfer from the twin, or an attack of the user's, beats the model's own gradients, or else queries."""
+
+    def probe(name: str, trial: Trial, cost: float, **words: str) -> Probe:
+        budget = max(cost, kit.effort.steps)
+        return BlackBox(
+            name=name,
+            gradients=[kit.many, kit.rivals] if gradients else [kit.search(SCORES)],
+            other=trial,
+            some=kit.ledger.part,
+            threshold=EFFECT,
+            repair=Repair(
+                does="the other attack",
+                against="gradients with as many looks" if gradients else "queries",
+                control=kit.restarted(budget) if gradients else kit.search(SCORES),
+                remedy=trial,
+            ),
+            **words,
+        )
+
+    probes: list[Probe] = []
+    if (other := kit.twin) is not None:
+        twin, cost = kit.repeated(lambda model: other, "on the twin"), kit.effort.steps + 2 * LOOK
+        advice = "The defence hides the way to errors that its twin shows: report the lower figure."
+        probes.append(probe("transfer beats gradients", twin, cost, what="found without the defence", advice=advice))
+    for number, attack in enumerate(kit.own, 1):
+        name = f"your attack {number}" if len(kit.own) > 1 else "your attack"
+        cost, advice = cost_of(attack), "Your attack knows what gradients alone do not: report its figure."
+        trial = kit.ledger.trial(name, cost, attack)
+        probes.append(probe(f"{name} beats gradients", trial, cost, what="which was given", advice=advice))
+    return probes
 
 
 def _about_the_model(kit: Kit) -> list[Probe]:

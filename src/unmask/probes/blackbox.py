@@ -1,4 +1,4 @@
-"""A search by queries against gradients: where it wins, gradients are worth less than nothing but scores."""
+"""Another attack against the model's gradients: queries, transfer from a twin, or the user's own."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from unmask.record import Finding
 
 @dataclass(frozen=True, kw_only=True)
 class BlackBox:
-    """Symptom: of the images that withstand gradients, more than ``threshold`` fall to a short search by queries.
+    """Symptom: of the images that withstand gradients, more than ``threshold`` fall to an attack of another kind.
 
-    It is measured on a sample; ``value`` is the share that falls. Remedy: a longer search; the control is the gradient
-    attack with as many looks, from many starts. A search is another attack, not a repaired one, and finds some images
-    that gradients miss on honest networks too; so the remedy must win ``repair.effect``, more than other remedies.
+    By default that is a short search by queries. It is measured on a sample; ``value`` is the share that falls. Remedy:
+    a longer search; the control is the gradient attack with as many looks, from many starts. A search is another
+    attack, not a repaired one, and finds some images that gradients miss on honest networks too; so the remedy must win
+    ``repair.effect``, more than other remedies.
 
     Attributes:
-        gradients: attacks along the gradient; ``queries``: the short search.
+        gradients: attacks along the gradient; ``other``: the short search.
+        what: the other attack in words; ``advice``: what to do if it wins.
         some: takes the numbers of examples to a sample of them.
 
     Example:
@@ -33,7 +35,7 @@ class BlackBox:
         >>> images, labels = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2), torch.tensor([0])
         >>> probe = BlackBox(
         ...     gradients=[step],
-        ...     queries=search,
+        ...     other=search,
         ...     some=lambda rows: Part(rows, images, labels),
         ...     repair=Repair(does="search", against="a step", control=step, remedy=search),
         ... )
@@ -42,10 +44,15 @@ class BlackBox:
     """
 
     gradients: Sequence[Trial]
-    queries: Trial
+    other: Trial
     some: Callable[[Tensor], Part]
     repair: Repair
     name: str = "queries beat gradients"
+    what: str = "which use no gradient"
+    advice: str = (
+        "Something makes the gradients useless that no other check names: report the search's figure, and look for "
+        "code whose backward pass does not match its forward pass."
+    )
     threshold: float = 0.1
 
     FEWEST = 20
@@ -58,7 +65,7 @@ class BlackBox:
         value, asked = 0.0, 0
         if len(standing) >= self.FEWEST:
             part = self.some(standing)
-            fallen = ~self.queries(model, part.images, part.labels).correct
+            fallen = ~self.other(model, part.images, part.labels).correct
             value, asked = fallen.double().mean().item(), len(fallen)
         fired = value > self.threshold
         return Finding(
@@ -68,8 +75,7 @@ class BlackBox:
             threshold=self.threshold,
             fired=fired,
             symptom=f"Of {asked} images that withstand {' and '.join(one.name for one in self.gradients)}, "
-            f"{100 * value:.1f} % fall to {self.queries.name}, which use no gradient.",
-            advice="Something makes the gradients useless that no other check names: report the search's figure, and "
-            "look for code whose backward pass does not match its forward pass.",
+            f"{100 * value:.1f} % fall to {self.other.name}, {self.what}.",
+            advice=self.advice,
             **self.repair(fired, model, images, labels),
         )

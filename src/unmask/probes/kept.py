@@ -78,5 +78,10 @@ def task_of(model: Model, images: Tensor, labels: Tensor, *settings: object) -> 
         >>> task_of(nn.Linear(1, 1), *task, 0.1) == task_of(nn.Linear(1, 1), *task, 0.1)
         False
     """
-    weights = weights_digest(model) if isinstance(model, nn.Module) else type(model).__name__
-    return "\0".join([__version__, type(model).__name__, weights, images_digest(images, labels), repr(settings)])
+    known = [_known(one) if callable(one) else repr(one) for one in (model, *settings)]
+    return "\0".join([__version__, images_digest(images, labels), *known])
+
+
+def _known(model: Model) -> str:
+    """What is known of a model: its kind, and the digest of its weights if it is a module."""
+    return f"{type(model).__name__} {weights_digest(model) if isinstance(model, nn.Module) else ''}"

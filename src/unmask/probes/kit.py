@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -66,6 +66,10 @@ QUICK = Effort(steps=10, draws=4, rivals=3, glance=100, few=50, queries=300, sam
 class Kit:
     """The trials that probes share. Each is made when it is first asked for, and run when a probe first needs it.
 
+    Attributes:
+        given: what the user handed over, of which ``model`` was made; ``twin``: the model without its defence, if any.
+        own: attacks of the user's that take part.
+
     Example:
         >>> import torch
         >>> from unmask.numerics import Batches
@@ -83,6 +87,8 @@ class Kit:
     seed: int
     classes: int
     effort: Effort = FULL
+    twin: Model | None = None
+    own: Sequence[Attack] = ()
 
     @cached_property
     def clean(self) -> Trial:

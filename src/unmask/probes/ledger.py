@@ -50,7 +50,7 @@ class Ledger:
     A trial that has been run on all examples is not run again on some of them.
 
     Attributes:
-        images, labels: all that are audited.
+        images, labels: all that are audited; ``epsilon``: how far an attack may go.
         seconds: how long attacks may take; an attack that will presumably take longer than is left is not begun.
         kept: where outcomes are kept, and found again after a kill.
         expected: how much work is foreseen, in gradients per image; what comes on top of it stretches the whole.
@@ -71,6 +71,7 @@ class Ledger:
     images: Tensor
     labels: Tensor
     batches: Batches
+    epsilon: float = 1.0
     expected: float = 1.0
     seconds: float | None = None
     progress: Progress | None = None
@@ -152,6 +153,7 @@ class Ledger:
         if outcome is None:
             self.work(trial.name, cost)
             outcome = run()
+            check_reach(trial.name, outcome.images, images, self.epsilon)
             self.batches.progress = None
             if self.kept:
                 self.kept.save(trial, rows, outcome)
@@ -168,6 +170,24 @@ class Ledger:
         spent = self.spent()
         if spent + work * spent / self._done > self.seconds:
             raise OutOfTimeError(trial.name)
+
+
+def check_reach(name: str, found: Tensor, images: Tensor, epsilon: float) -> None:
+    """Refuse an attack that took more than the audit allows: its images would count for the worst case.
+
+    Raises:
+        ValueError: it left the ball, or [0, 1].
+
+    Example:
+        >>> check_reach("an attack", torch.full((1, 1, 1, 1), 0.75), torch.full((1, 1, 1, 1), 0.5), epsilon=0.25)
+    """
+    moved, (low, high) = float((found - images).abs().max()), found.aminmax()
+    rounding = max(1e-6, 2 * torch.finfo(images.dtype).eps)
+    if not (moved <= epsilon + rounding and low >= 0 and high <= 1):
+        raise ValueError(
+            f"{name}: expected images in [0, 1] within epsilon {epsilon:.6g}, got pixels moved by {moved:.6g} and "
+            f"in [{low:.4g}, {high:.4g}]; give the attack the epsilon of the audit"
+        )
 
 
 def numbers(rows: Tensor | None) -> Sequence[int]:

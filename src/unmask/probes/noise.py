@@ -72,5 +72,4 @@ class Noise:
             **self.repair(fired, model, images, labels),
             advice="The gradients do not point towards errors: look for layers whose backward pass does not match "
             "their forward pass, and attack with queries or by transfer.",
-            blinding=True,
         )
