@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from unmask.attacks import FGSM, FRSM, PGD, Square, Trial
-from unmask.attacks.trial import predict
+from unmask.attacks import FGSM, FRSM, PGD, RFGSM, Square, Trial
+from unmask.attacks.trial import examined, predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
 from unmask.models.masked import Quantised, ScaledLogits, SoftmaxOutput, ZeroBackward
@@ -20,6 +20,7 @@ from unmask.probes import (
     FULL,
     Battery,
     Kit,
+    Leaking,
     Ledger,
     Noise,
     Queries,
@@ -31,7 +32,7 @@ from unmask.probes import (
     Vanishing,
 )
 from unmask.probes.kit import LOOK
-from unmask.probes.sweep import accuracy_curve
+from unmask.probes.sweep import accuracy_curve, unchanged
 from unmask.subject import LogProbabilities
 from unmask.verdict import EFFECT, paired_gain
 
@@ -226,7 +227,7 @@ def test_a_reference_that_is_no_attack_is_found_out(reference, said, perceptron,
 def test_all_are_silent_where_nothing_masks(network, held_out, request):
     """At an epsilon at which one step is all it takes; every probe has a control above."""
     found = findings(request.getfixturevalue(network), held_out, epsilon=0.05)
-    others = {"reference attack broken", "outputs are probabilities"}
+    others = {"reference attack broken", "outputs are probabilities", "label leaking"}
     assert found.keys() | {"non-differentiable operations"} == {*CONTROLS, *SYMPTOMS, *others}
     assert [name for name, finding in found.items() if finding.fired] == []
 
@@ -389,3 +390,28 @@ def test_a_claim_that_was_right_is_not_called_masked(perceptron, held_out):
     assert "non-smooth loss surface" in naive.causes
     assert honest.causes == []
     assert list(honest.decision.weaknesses) == []
+
+
+def test_label_leaking_is_being_right_under_one_step_only():
+    """A ripple of period 0.1, wrong at the images: a step against the truth ends where the model is right."""
+
+    def ripple(images):
+        height = (20 * torch.pi * images.flatten(1)).sin()
+        return torch.cat([height, -height], dim=1)
+
+    images, labels = torch.full((40, 1, 1, 1), 0.499), torch.zeros(40, dtype=torch.int64)
+    one, random, many = (Trial(attacks=[kind(epsilon=0.06)]) for kind in (FGSM, RFGSM, PGD))
+    probe = Leaking(clean=Trial(attacks=[unchanged]), one=one, random=random, many=many)
+    finding = probe(ripple, images, labels)
+    assert (finding.fired, finding.value, finding.kind) == (True, 1.0, "symptom")
+    assert "0.0 % without an attack, 100.0 % under one step" in finding.symptom
+    assert not probe(lambda x: ripple(x / 10), images, labels).fired
+
+
+def test_the_logit_distance_is_that_of_the_two_single_steps(perceptron, held_out):
+    task = held_out.images[:30], held_out.labels[:30]
+    attacks = {"one": FGSM(epsilon=0.1), "random": RFGSM(epsilon=0.1, alpha=0.05, seed=3), "many": PGD(epsilon=0.1)}
+    probe = Leaking(clean=Trial(attacks=[unchanged]), **{name: Trial(attacks=[one]) for name, one in attacks.items()})
+    step, start = (examined(perceptron, attacks[name](perceptron, *task)) for name in ("one", "random"))
+    expected = (step.double() - start.double()).norm(dim=1)
+    torch.testing.assert_close(torch.tensor(probe(perceptron, *task).evidence["logit distance"]).double(), expected)

@@ -12,6 +12,7 @@ from unmask.probes.company import Company
 from unmask.probes.direction import Direction
 from unmask.probes.finite import FiniteDifferences
 from unmask.probes.kit import FULL, QUICK, Effort, Kit
+from unmask.probes.leaking import Leaking
 from unmask.probes.ledger import Ledger, OutOfTimeError, Part
 from unmask.probes.noise import Noise
 from unmask.probes.probabilities import Probabilities
@@ -38,6 +39,7 @@ __all__ = [
     "Effort",
     "FiniteDifferences",
     "Kit",
+    "Leaking",
     "Ledger",
     "Noise",
     "OutOfTimeError",

@@ -17,6 +17,7 @@ from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
 from unmask.probes.finite import FiniteDifferences
 from unmask.probes.kit import EOT_DRAWS, LOOK, Kit, changed, cost_of, has, loss_of, saturates
+from unmask.probes.leaking import Leaking
 from unmask.probes.ledger import Part
 from unmask.probes.noise import Noise
 from unmask.probes.operations import OPERATIONS, operations, with_backward
@@ -48,6 +49,7 @@ NEED_GRADIENTS = (
     Smoothness.name,
     BlackBox.name,
     Strength.name,
+    Leaking.name,
 )
 """Probes that a model without gradients cannot be asked."""
 
@@ -123,7 +125,7 @@ class Battery:
         first = LOOK + cost_of(kit.reference)
         if not self.gradients:
             return first + SCORES * LOOK
-        always = 3 * (1 + LOOK) + effort.steps + effort.draws * LOOK + effort.rivals * (1 + LOOK)
+        always = 6 * (1 + LOOK) + effort.steps + effort.draws * LOOK + effort.rivals * (1 + LOOK)
         return first + always + effort.search * (kit.classes + 1)
 
     def search(self, findings: Sequence[Finding]) -> Iterator[Trial]:
@@ -253,6 +255,7 @@ def _about_gradients(kit: Kit) -> list[Probe]:
             repair=replace(kit.blind, effect=0.05),
         ),
         Strength(control=kit.one, remedy=kit.many),
+        Leaking(clean=kit.clean, one=kit.one, random=kit.random, many=kit.many, batches=batches),
     ]
 
 

@@ -111,6 +111,12 @@ class Kit:
         return self.ledger.trial("one step, log-odds", 1 + LOOK, FGSM(epsilon=self.epsilon))
 
     @cached_property
+    def random(self) -> Trial:
+        """A random start half of epsilon away, and one step."""
+        step = RFGSM(epsilon=self.epsilon, alpha=self.epsilon / 2, seed=self.seed)
+        return self.ledger.trial("one step from a random start", 1 + LOOK, step)
+
+    @cached_property
     def many(self) -> Trial:
         """That step, and then many small ones from a random start."""
         path = PGD(epsilon=self.epsilon, steps=self.effort.steps - 1, seed=self.seed)
