@@ -23,8 +23,10 @@ from unmask.probes import (
     Leaking,
     Ledger,
     Noise,
+    Part,
     Queries,
     Repair,
+    Rising,
     Saturation,
     Smoothness,
     Strength,
@@ -227,7 +229,7 @@ def test_a_reference_that_is_no_attack_is_found_out(reference, said, perceptron,
 def test_all_are_silent_where_nothing_masks(network, held_out, request):
     """At an epsilon at which one step is all it takes; every probe has a control above."""
     found = findings(request.getfixturevalue(network), held_out, epsilon=0.05)
-    others = {"reference attack broken", "outputs are probabilities", "label leaking"}
+    others = {"reference attack broken", "outputs are probabilities", "label leaking", "more epsilon fools fewer"}
     assert found.keys() | {"non-differentiable operations"} == {*CONTROLS, *SYMPTOMS, *others}
     assert [name for name, finding in found.items() if finding.fired] == []
 
@@ -375,6 +377,20 @@ def test_a_model_that_knows_one_class_only_cannot_be_fooled_at_epsilon_one():
     attack, clean = Trial(attacks=[FGSM(epsilon=1.0)]), Trial(attacks=[lambda model, images, labels: images])
     finding = Sweep(control=attack, clean=clean, threshold=0.2)(always(5.0), images, labels)
     assert finding.before == finding.after == [True] * 3 + [False] * 3
+
+
+def test_an_attack_that_does_worse_with_more_epsilon_is_seen():
+    """One step lands in the trough of a ripple at 0.05, and on its next crest at 0.1."""
+
+    def ripple(images):
+        height = (20 * torch.pi * images.flatten(1)).cos()
+        return torch.cat([height, -height], dim=1)
+
+    images, labels = torch.full((30, 1, 1, 1), 0.501), torch.zeros(30, dtype=torch.int64)
+    control, further = (Trial(attacks=[FGSM(epsilon=epsilon)]) for epsilon in (0.05, 0.1))
+    probe = Rising(control=control, further=further, some=lambda x, y: Part(torch.arange(0, 30, 2), x, y))
+    assert (probe(ripple, images, labels).fired, probe(ripple, images, labels).value) == (True, 1.0)
+    assert not probe(lambda x: ripple(x / 10), images, labels).fired
 
 
 def test_an_attack_without_a_sweep_has_no_curve(perceptron, held_out):

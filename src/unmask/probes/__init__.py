@@ -24,7 +24,7 @@ from unmask.probes.saturation import Saturation
 from unmask.probes.scale import Scale
 from unmask.probes.smoothness import Smoothness
 from unmask.probes.strength import Strength
-from unmask.probes.sweep import Sweep
+from unmask.probes.sweep import Rising, Sweep
 from unmask.probes.vanishing import Vanishing
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Queries",
     "Randomness",
     "Repair",
+    "Rising",
     "Saturation",
     "Scale",
     "Smoothness",

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from unmask.attacks import APGD, FGSM, PGD, Attack, Averaged, TargetedAPGD, Through, Trial, surrogate
 from unmask.losses import cross_entropy, log_odds
@@ -18,7 +17,6 @@ from unmask.probes.company import Company
 from unmask.probes.finite import FiniteDifferences
 from unmask.probes.kit import EOT_DRAWS, LOOK, Kit, changed, cost_of, has, loss_of, saturates
 from unmask.probes.leaking import Leaking
-from unmask.probes.ledger import Part
 from unmask.probes.noise import Noise
 from unmask.probes.operations import OPERATIONS, operations, with_backward
 from unmask.probes.precision import PRECISION, in_float64, precision
@@ -31,7 +29,7 @@ from unmask.probes.saturation import Saturation
 from unmask.probes.scale import LEAST, MODERATE, Rescaled, Scale, median_lead
 from unmask.probes.smoothness import Smoothness
 from unmask.probes.strength import Strength
-from unmask.probes.sweep import Sweep
+from unmask.probes.sweep import Rising, Sweep
 from unmask.probes.vanishing import Vanishing
 from unmask.record import Finding
 from unmask.verdict import EFFECT
@@ -238,15 +236,12 @@ def _about_gradients(kit: Kit) -> list[Probe]:
     )
     few = partial(kit.ledger.sample, effort.few, seed=derive_seed(kit.seed, "few"))
 
-    def glance(images: Tensor, labels: Tensor) -> Part:
-        return kit.ledger.sample(effort.few, seed=derive_seed(kit.seed, "glance"))
-
     return [
         Vanishing(attack=kit.many, repair=kit.blind, batches=batches),
         Activations(attack=kit.many, repair=kit.blind, batches=batches),
         Noise(noise=kit.noise, gradients=kit.many, clean=kit.clean, repair=kit.blind),
         Smoothness(one=kit.one, many=kit.many, repair=smooth, batches=batches),
-        FiniteDifferences(epsilon=kit.epsilon, some=glance, seed=kit.seed, repair=kit.blind, batches=batches),
+        FiniteDifferences(epsilon=kit.epsilon, some=kit.glance, seed=kit.seed, repair=kit.blind, batches=batches),
         Randomness(repair=kit.averaged, batches=batches),
         BlackBox(
             gradients=[kit.many, kit.rivals],
@@ -317,4 +312,6 @@ def _about_the_reference(kit: Kit, sound: Trial) -> list[Probe]:
     if has(reference, "epsilon"):
         unbounded = alone("reference at epsilon 1", epsilon=1.0)
         probes.append(Sweep(control=unbounded, clean=kit.clean, threshold=0.1 + 1 / kit.classes))
+        further = alone("reference at twice epsilon", epsilon=min(2 * kit.epsilon, 1.0))
+        probes.append(Rising(control=kit.claimed, further=further, some=kit.glance))
     return probes

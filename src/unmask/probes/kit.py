@@ -196,6 +196,10 @@ class Kit:
         """Some of the images, for what costs much."""
         return self.ledger.sample(self.effort.sample, seed=derive_seed(self.seed, "sample"))
 
+    def glance(self, images: Tensor, labels: Tensor) -> Part:
+        """A few of the images, for what costs much and decides nothing, or is seen at a glance."""
+        return self.ledger.sample(self.effort.few, seed=derive_seed(self.seed, "glance"))
+
 
 def has(attack: Attack, setting: str) -> bool:
     """Whether an attack is a dataclass with such a setting, so that it can be changed.

@@ -73,8 +73,9 @@ class Leaking:
     def _apart(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
         """Euclidean distance between the logits of the two single steps' images, float64 (N,)."""
         step, start = (_logits(model, trial.attacks[0], images, labels) for trial in (self.one, self.random))
-        return (step.double() - start.double()).norm(dim=1)
+        apart: Tensor = (step - start).norm(dim=1)
+        return apart
 
 
 def _logits(model: Model, attack: Attack, images: Tensor, labels: Tensor) -> Tensor:
-    return examined(model, attack(model, images, labels))
+    return examined(model, attack(model, images, labels)).double()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from unmask.attacks import Trial
 from unmask.attacks.trial import predict
 from unmask.numerics import Batches, Model
+from unmask.probes.ledger import Part
 from unmask.record import Curve, Finding
 
 
@@ -60,6 +61,55 @@ class Sweep:
             before=before.tolist(),
             after=after.tolist(),
             advice="An attack that cannot fool a model without any bound on the change does not measure robustness.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rising:
+    """Symptom: accuracy at twice epsilon exceeds that at epsilon by more than ``threshold``, on a sample.
+
+    What lies in the smaller ball lies in the larger one too, so that an attack which does worse there has not used what
+    it was given. It decides nothing by itself: one long step may overshoot without masking. ``value`` is the
+    difference.
+
+    Attributes:
+        control: the reference attack; ``further``: the same at twice epsilon.
+        some: takes images and labels to a sample of them.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> control, further = (Trial(attacks=[FGSM(epsilon=epsilon)]) for epsilon in (0.1, 0.2))
+        >>> probe = Rising(control=control, further=further, some=lambda x, y: Part(torch.arange(1), x, y))
+        >>> probe(lambda x: x.flatten(1), torch.tensor([0.7, 0.4]).view(1, 1, 1, 2), torch.tensor([0])).value
+        -1.0
+    """
+
+    control: Trial
+    further: Trial
+    some: Callable[[Tensor, Tensor], Part]
+    name: str = "more epsilon fools fewer"
+    threshold: float = 0.1
+
+    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
+        """Compare the two on the sample."""
+        part = self.some(images, labels)
+        before = self.control(model, images, labels).correct[part.rows]
+        after = self.further(model, part.images, part.labels).correct
+        shares = [100 * held.double().mean().item() for held in (before, after)]
+        value = (shares[1] - shares[0]) / 100
+        return Finding(
+            name=self.name,
+            kind="symptom",
+            value=value,
+            threshold=self.threshold,
+            fired=value > self.threshold,
+            symptom=f"With twice epsilon the reference attack leaves more correct, {shares[1]:.1f} % instead of "
+            f"{shares[0]:.1f} % of {len(part.rows)} images.",
+            intervention="the images found at epsilon",
+            control=f"the reference attack at twice epsilon ({self.further.name})",
+            before=[],
+            after=[],
+            advice="What lies in the smaller ball lies in the larger one too: the attack does not find what is there.",
         )
 
 
