@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from unmask.adapters import black_box
 from unmask.attacks import FGSM, FRSM, PGD, Through
-from unmask.attacks.trial import predict
+from unmask.attacks.trial import examined, predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
 from unmask.models.masked import InputNoise, Quantised, RandomSignBackward, ScaledLogits, SoftmaxOutput, ZeroBackward
@@ -384,3 +384,17 @@ def test_an_attack_of_the_users_that_goes_too_far_is_refused(perceptron, task):
         ValueError, match=r"your attack: expected images in \[0, 1\] within epsilon 0.1, got pixels moved by 0.3"
     ):
         audit(perceptron, *task, epsilon=EPSILON, attacks=[FGSM(epsilon=0.3)])
+
+
+# --- models that answer at random
+
+
+def test_a_model_that_answers_at_random_is_judged_by_its_mean(perceptron, task):
+    """Over two dozen attacks nearly every image meets an unlucky draw; that is no attack's doing."""
+    model = InputNoise(perceptron, 0.5)
+    report = audit(model, *task, epsilon=0.001)
+    single = sum((examined(model, task[0], seed=seed).argmax(1) == task[1]).sum().item() for seed in range(8)) / 8
+    assert report.clean.count > single
+    assert report.clean.count - report.robust.count < 0.2 * report.samples
+    assert any("decide by the mean of its probabilities" in note for note in report.notes)
+    assert report.verdict == "not masked"

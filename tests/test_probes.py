@@ -24,7 +24,6 @@ from unmask.probes import (
     Ledger,
     Noise,
     Part,
-    Queries,
     Repair,
     Rising,
     Saturation,
@@ -32,6 +31,7 @@ from unmask.probes import (
     Strength,
     Sweep,
     Vanishing,
+    queries,
 )
 from unmask.probes.kit import LOOK
 from unmask.probes.sweep import accuracy_curve, unchanged
@@ -357,10 +357,10 @@ def test_smoothness_asks_for_enough_images():
 def test_queries_are_the_difference_in_accuracy(perceptron, held_out):
     images, labels = held_out.images[:IMAGES], held_out.labels[:IMAGES]
     noise, search = Trial(attacks=[FRSM(epsilon=0.1)]), Trial(attacks=[Square(epsilon=0.1, queries=30)])
-    finding = Queries(control=noise, remedy=search)(perceptron, images, labels)
+    finding = queries(control=noise, remedy=search)(perceptron, images, labels)
     assert finding.value == pytest.approx(finding.accuracy_before - finding.accuracy_after)
     assert (finding.fired, finding.kind) == (True, "weak attack")
-    assert not Queries(control=search, remedy=search)(perceptron, images, labels).fired
+    assert not queries(control=search, remedy=search)(perceptron, images, labels).fired
 
 
 def test_strength_is_the_difference_in_accuracy(perceptron, held_out):

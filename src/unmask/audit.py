@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FGSM, FRSM, PGD, Attack, Outcome, Square, Trial
-from unmask.evidence import collect, digest, pack
+from unmask.attacks import FGSM, FRSM, PGD, Attack, Averaged, Outcome, Square, Trial
+from unmask.attacks.trial import examined
+from unmask.evidence import collect, digest, pack, reexamined
 from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
-from unmask.losses import cross_entropy
+from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches, Model, derive_seed
 from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError
 from unmask.probes.kept import Kept, task_of
@@ -32,6 +34,9 @@ GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 CURVE_STEPS = 10
 CURVE_QUERIES = 100
 """The curves over epsilon are drawn for some of the images, with few steps and queries: they decide nothing."""
+
+DRAWS, FRESH_DRAWS = 8, 32
+"""A model that answers at random is taken to decide by the mean over so many draws; in the end over so many others."""
 
 SURFACES = 3
 """For so many examples the loss is looked at from all around."""
@@ -104,6 +109,7 @@ def audit(
         seconds=budget,
         progress=progress,
         kept=kept,
+        judge=partial(Averaged, draws=DRAWS) if audited.random else None,
     )
     kit = Kit(
         reference=reference or _usual_reference(bound, audited.gradients, seed),
@@ -114,6 +120,7 @@ def audit(
         seed=seed,
         classes=audited.classes,
         effort=effort,
+        random=audited.random,
         twin=twin,
         own=attacks,
     )
@@ -125,7 +132,11 @@ def audit(
     left_out = _search(battery, audited, findings)
     curves = _curves(kit, audited)
     ledger.close()
-    worst = ledger.reached()
+    worst, said = ledger.reached(), claimed.correct.tolist()
+    if audited.random:
+        anew = partial(_drawn_anew, audited, batches)
+        worst = reexamined(worst, claimed.images, audited.images, anew)
+        clean, claimed = anew(audited.images), anew(claimed.images)
     correct = {"clean": clean.correct, "claimed": claimed.correct, "worst case": worst.correct}
     shares = {name: _share(held) for name, held in correct.items()}
     results = [_result(*entry) for entry in ledger.entries[1:]]
@@ -149,7 +160,7 @@ def audit(
             findings,
             clean=shares["clean"],
             classes=audited.classes,
-            claimed=claimed.correct.tolist(),
+            claimed=said,
             not_run=battery.not_run | unanswered,
             left=shares["worst case"],
         ),
@@ -189,18 +200,30 @@ def _ask(battery: Battery, audited: Subject) -> tuple[list[Finding], dict[str, s
 
 
 def _search(battery: Battery, audited: Subject, findings: Sequence[Finding]) -> dict[str, str]:
-    """Look for the worst case among the examples that still stand; returns the attacks there was no time for."""
+    """Look for the worst case among the examples that still stand; returns the attacks there was no time for.
+
+    Where answers are random an example may have fallen by chance: all are attacked, so that the image that is kept is
+    one that fools the model on average.
+    """
     ledger, left_out = battery.kit.ledger, {}
     for trial in battery.search(findings):
-        standing = ledger.reached().correct.nonzero().flatten()
-        if not len(standing):
+        standing = ledger.reached().correct | torch.tensor(audited.random)
+        if not standing.any():
             break
-        part = ledger.part(standing)
+        part = ledger.part(standing.nonzero().flatten())
         try:
             trial(audited.model, part.images, part.labels)
         except OutOfTimeError:
             left_out[trial.name] = NO_TIME
     return left_out
+
+
+def _drawn_anew(audited: Subject, batches: Batches, images: Tensor) -> Outcome:
+    """What a model that answers at random makes of images, by the mean over draws that no attack was judged by."""
+    mean = Averaged(audited.model, draws=FRESH_DRAWS)
+    (logits,) = batches(lambda x, y: examined(mean, x, seed=1), images, audited.labels)
+    predictions = logits.argmax(1)
+    return Outcome(images, predictions, predictions == audited.labels, log_odds(logits, audited.labels))
 
 
 def _curves(kit: Kit, audited: Subject) -> list[Curve]:

@@ -12,6 +12,12 @@ from unmask.gradients import Detached, NoGradientError, input_gradient
 from unmask.numerics import Batches, Model, out_of_memory, undisturbed
 from unmask.threat import check_batch
 
+SOME = 64
+"""So many images are enough to see whether a model answers at random."""
+
+ROUNDING = 1e-4
+"""Logits that differ by less than this share of the largest of them differ by rounding."""
+
 
 class LogProbabilities(nn.Module):
     """A classifier that returns probabilities, made to return their logarithms, which serve as logits.
@@ -43,6 +49,7 @@ class Subject:
         given: the model as it was handed over, which may return probabilities.
         classes: how many; ``notes``: what a reader of the report must know.
         gradients: whether the model can be asked for them; what it then answers may still be useless.
+        random: whether it gives the same images other logits when it is asked again.
     """
 
     model: Model
@@ -52,6 +59,7 @@ class Subject:
     classes: int
     notes: Sequence[str]
     gradients: bool = True
+    random: bool = False
 
 
 def gather(images: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -115,6 +123,11 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
     if isinstance(failure, str):
         model = Detached(model)
         notes.append(f"The model's backward pass fails ({failure}): attacks were given gradients of zero.")
+    random = _answers_at_random(model, images[:SOME], batches)
+    if random:
+        notes.append(
+            "The model answers at random: it is taken to decide by the mean of its probabilities over several draws."
+        )
     given = model
     if _are_probabilities(logits):
         model = LogProbabilities(model)
@@ -130,12 +143,13 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
         classes=logits.shape[1],
         notes=notes,
         gradients=failure is not True,
+        random=random,
     )
 
 
-def _logits(model: Model, images: Tensor) -> Tensor:
+def _logits(model: Model, images: Tensor, seed: int = 0) -> Tensor:
     try:
-        with undisturbed(model), torch.no_grad():
+        with undisturbed(model, seed=seed), torch.no_grad():
             logits = model(images)
     except Exception as error:  # a user's model may raise anything
         if isinstance(error, RuntimeError) and out_of_memory(error):
@@ -166,6 +180,16 @@ def _failure_of_gradients(model: Model, image: Tensor, label: Tensor, batches: B
             return (str(error).splitlines() or [""])[0] or type(error).__name__
         raise ValueError(f"model: raised {type(error).__name__} when asked for a gradient: {error}") from error
     return False
+
+
+def _answers_at_random(model: Model, images: Tensor, batches: Batches) -> bool:
+    """Whether two passes with other random numbers differ by more than rounding."""
+
+    def twice(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return _logits(model, x), _logits(model, x, seed=1)
+
+    first, second = batches(twice, images, images)
+    return bool(((first - second).abs().amax(1) > ROUNDING * first.abs().amax(1)).any())
 
 
 def _are_probabilities(logits: Tensor) -> bool:

@@ -50,6 +50,7 @@ class Trial:
         batches: how the work is cut up.
         keep_images: whether the images are remembered too. Otherwise an outcome that is recalled has none of them,
             (0, C, H, W), so that a dozen trials hold no dozen copies of a data set.
+        judge: makes of the model what decides whether an image fools it, where that is not the model itself.
         entered: who keeps the books: given the trial, the images and what runs it, it returns the outcome.
 
     Example:
@@ -65,6 +66,7 @@ class Trial:
     name: str = ""
     batches: Batches = field(default_factory=Batches)
     keep_images: bool = True
+    judge: Callable[[Model], Model] | None = None
     entered: Callable[[Trial, Tensor, Callable[[], Outcome]], Outcome] | None = field(default=None, repr=False)
     _remembered: tuple[tuple[object, ...], Outcome] | None = field(default=None, init=False, repr=False)
 
@@ -91,7 +93,7 @@ class Trial:
         found, predictions, loss = images.clone(), torch.empty_like(labels), images.new_empty(len(images))
         for attack in self.attacks:
             found[rows] = attack(model, images[rows], labels[rows])
-            logits = examined(model, found[rows])
+            logits = examined(self.judge(model) if self.judge else model, found[rows])
             predictions[rows], loss[rows] = logits.argmax(1), log_odds(logits, labels[rows]).to(loss)
             rows = rows[predictions[rows] == labels[rows]]
             if not len(rows):

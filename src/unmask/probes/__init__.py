@@ -17,13 +17,12 @@ from unmask.probes.ledger import Ledger, OutOfTimeError, Part
 from unmask.probes.noise import Noise
 from unmask.probes.probabilities import Probabilities
 from unmask.probes.probe import Probe, Repair
-from unmask.probes.queries import Queries
 from unmask.probes.randomness import Randomness
 from unmask.probes.reference import Broken
 from unmask.probes.saturation import Saturation
 from unmask.probes.scale import Scale
 from unmask.probes.smoothness import Smoothness
-from unmask.probes.strength import Strength
+from unmask.probes.strength import Strength, queries
 from unmask.probes.sweep import Rising, Sweep
 from unmask.probes.vanishing import Vanishing
 
@@ -46,7 +45,6 @@ __all__ = [
     "Part",
     "Probabilities",
     "Probe",
-    "Queries",
     "Randomness",
     "Repair",
     "Rising",
@@ -56,4 +54,5 @@ __all__ = [
     "Strength",
     "Sweep",
     "Vanishing",
+    "queries",
 ]

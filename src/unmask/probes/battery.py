@@ -15,20 +15,19 @@ from unmask.probes.activations import Activations
 from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
 from unmask.probes.finite import FiniteDifferences
-from unmask.probes.kit import EOT_DRAWS, LOOK, Kit, changed, cost_of, has, loss_of, saturates
+from unmask.probes.kit import ELSE, EOT_DRAWS, LOOK, Kit, changed, cost_of, has, loss_of, saturates
 from unmask.probes.leaking import Leaking
 from unmask.probes.noise import Noise
 from unmask.probes.operations import OPERATIONS, operations, with_backward
 from unmask.probes.precision import PRECISION, in_float64, precision
 from unmask.probes.probabilities import Probabilities
 from unmask.probes.probe import Probe, Repair
-from unmask.probes.queries import Queries
 from unmask.probes.randomness import Randomness
 from unmask.probes.reference import Broken
 from unmask.probes.saturation import Saturation
 from unmask.probes.scale import LEAST, MODERATE, Rescaled, Scale, median_lead
 from unmask.probes.smoothness import Smoothness
-from unmask.probes.strength import Strength
+from unmask.probes.strength import Strength, queries
 from unmask.probes.sweep import Rising, Sweep
 from unmask.probes.vanishing import Vanishing
 from unmask.record import Finding
@@ -91,7 +90,7 @@ class Battery:
         else:
             self.not_run = dict.fromkeys(NEED_GRADIENTS, "no gradients")
             self.skipped[Probabilities.name] = "scores serve a search as well"
-            self.probes = [Queries(control=kit.claimed, remedy=sound)]
+            self.probes = [queries(control=kit.claimed, remedy=sound)]
         self.probes += [*_about_other_attacks(kit, gradients), *_about_the_model(kit)]
         self.probes += _about_the_reference(kit, sound)
         self.expected = self._expected()
@@ -103,7 +102,7 @@ class Battery:
         one = (kit.ledger.images[:1], kit.ledger.labels[:1])
         try:
             exact = in_float64(kit.model, *one, batches)
-            probes.append(precision(exact, _instead(kit, exact, "a float64 copy", factor=2), batches))
+            probes.append(precision(exact, kit.instead(exact, "a float64 copy", factor=2), batches))
             self.stand_ins[PRECISION] = exact
         except ValueError as error:
             self.skipped[PRECISION] = str(error)
@@ -113,7 +112,7 @@ class Battery:
             self.skipped[OPERATIONS] = str(error)
             return probes
         if found:
-            repair = _instead(kit, smooth, "a stand-in with a backward pass", factor=2)
+            repair = kit.instead(smooth, "a stand-in with a backward pass", factor=2)
             probes.append(operations(smooth, found, repair, batches))
             self.stand_ins[OPERATIONS] = smooth
         return probes
@@ -164,16 +163,6 @@ class Battery:
         return (lambda attack: Through(attack=attack, stand_in=repaired)), max(draws, 1) * (
             1 if stand_in is None else 2
         )
-
-
-def _instead(kit: Kit, stand_in: Model, name: str, *, factor: float) -> Repair:
-    """The many steps on a stand-in, against those on the model."""
-    return Repair(
-        does=f"the same steps on {name}",
-        against="the steps on the model itself",
-        control=kit.many,
-        remedy=kit.repeated(lambda model: stand_in, f"on {name}", factor=factor),
-    )
 
 
 def _about_the_loss(kit: Kit) -> list[Probe]:
@@ -247,10 +236,10 @@ def _about_gradients(kit: Kit) -> list[Probe]:
             gradients=[kit.many, kit.rivals],
             other=kit.search(effort.glance),
             some=few,
-            repair=replace(kit.blind, effect=0.05),
+            repair=replace(kit.blind, effect=ELSE),
         ),
         Strength(control=kit.one, remedy=kit.many),
-        Leaking(clean=kit.clean, one=kit.one, random=kit.random, many=kit.many, batches=batches),
+        Leaking(clean=kit.clean, one=kit.one, random=kit.started, many=kit.many, batches=batches),
     ]
 
 
@@ -297,7 +286,7 @@ def _about_the_reference(kit: Kit, sound: Trial) -> list[Probe]:
     reference, batches = kit.reference, kit.ledger.batches
 
     def alone(name: str, **settings: float) -> Trial:
-        return Trial(attacks=[changed(reference, **settings)], name=name, batches=batches)
+        return Trial(attacks=[changed(reference, **settings)], name=name, batches=batches, judge=kit.ledger.judge)
 
     probes: list[Probe] = [
         Broken(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from unmask.attacks.trial import examined
 from unmask.numerics import Batches, Model
-from unmask.probes.randomness import ROUNDING
 from unmask.record import Finding
+from unmask.subject import ROUNDING
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -15,12 +15,16 @@ from unmask.numerics import Model, derive_seed
 from unmask.probes.ledger import Ledger, Part
 from unmask.probes.probe import Repair
 from unmask.probes.sweep import unchanged
+from unmask.verdict import EFFECT
 
 LOOK = 0.4
 """What a look at the model costs, in gradients; measured on LeNet+."""
 
 EOT_STEPS, EOT_DRAWS = 10, 16
 """Steps along a gradient averaged over so many draws: half the budget to get there, half to know the way."""
+
+ELSE = 0.05
+"""What an attack of another kind must win, or one on a model that answers at random: less comes and goes by itself."""
 
 OFFSET = 0.1
 """The control's single steps start this share of epsilon away from the image: in effect the same step again."""
@@ -67,6 +71,7 @@ class Kit:
     """The trials that probes share. Each is made when it is first asked for, and run when a probe first needs it.
 
     Attributes:
+        random: whether the model answers at random.
         given: what the user handed over, of which ``model`` was made; ``twin``: the model without its defence, if any.
         own: attacks of the user's that take part.
 
@@ -87,6 +92,7 @@ class Kit:
     seed: int
     classes: int
     effort: Effort = FULL
+    random: bool = False
     twin: Model | None = None
     own: Sequence[Attack] = ()
 
@@ -111,7 +117,7 @@ class Kit:
         return self.ledger.trial("one step, log-odds", 1 + LOOK, FGSM(epsilon=self.epsilon))
 
     @cached_property
-    def random(self) -> Trial:
+    def started(self) -> Trial:
         """A random start half of epsilon away, and one step."""
         step = RFGSM(epsilon=self.epsilon, alpha=self.epsilon / 2, seed=self.seed)
         return self.ledger.trial("one step from a random start", 1 + LOOK, step)
@@ -181,15 +187,37 @@ class Kit:
     @cached_property
     def averaged(self) -> Repair:
         """A few steps along gradients averaged over draws, against many along single ones."""
-        attack = PGD(epsilon=self.epsilon, steps=EOT_STEPS, step_size=self.epsilon / 4, seed=self.seed)
-        mean = Through(attack=attack, stand_in=partial(Averaged, draws=EOT_DRAWS))
-        budget = EOT_STEPS * EOT_DRAWS
         return Repair(
             does="gradients averaged over draws",
             against="gradients of single draws",
-            control=self.restarted(budget),
-            remedy=self.ledger.trial(f"{EOT_STEPS} steps, each averaged over {EOT_DRAWS} draws", budget, mean),
+            control=self.restarted(EOT_STEPS * EOT_DRAWS),
+            remedy=self.mean("averaged over draws", lambda model: model),
             some=self.sample,
+        )
+
+    def mean(self, how: str, stand_in: Callable[[Model], Model], *, factor: float = 1.0) -> Trial:
+        """A few steps along gradients of a stand-in, each averaged over draws."""
+        attack = PGD(epsilon=self.epsilon, steps=EOT_STEPS, step_size=self.epsilon / 4, seed=self.seed)
+        mean = Through(attack=attack, stand_in=lambda model: Averaged(stand_in(model), draws=EOT_DRAWS))
+        name = f"{EOT_STEPS} steps of {EOT_DRAWS} draws, {how}"
+        return self.ledger.trial(name, factor * EOT_STEPS * EOT_DRAWS, mean)
+
+    def instead(self, stand_in: Model, name: str, *, factor: float) -> Repair:
+        """The many steps on a stand-in, against those on the model; of gradients averaged over draws, if there are any.
+
+        A stand-in's gradient costs ``factor`` times as much as the model's.
+        """
+        if self.random:
+            control, remedy = self.averaged.remedy, self.mean(f"on {name}", lambda model: stand_in, factor=factor)
+        else:
+            control, remedy = self.many, self.repeated(lambda model: stand_in, f"on {name}", factor=factor)
+        return Repair(
+            does=f"the same steps on {name}",
+            against="the steps on the model itself",
+            control=control,
+            remedy=remedy,
+            some=self.sample if self.random else None,
+            effect=ELSE if self.random else EFFECT,
         )
 
     def sample(self, images: Tensor, labels: Tensor) -> Part:

@@ -49,8 +49,9 @@ class Leaking:
             trial(model, images, labels) for trial in (self.clean, self.one, self.random, self.many)
         )
         shares = [100 * outcome.correct.double().mean().item() for outcome in (clean, one, start, many)]
-        gap = (many.loss.double() - one.loss.double()).mean().item()
+        further = many.loss.double() - one.loss.double()
         (apart,) = self.batches(lambda x, y: self._apart(model, x, y), images, labels)
+        gap, distance = (mean_of(one) for one in (further, apart))
         value = (shares[1] - shares[0]) / 100
         return Finding(
             name=self.name,
@@ -60,14 +61,14 @@ class Leaking:
             fired=value > self.threshold,
             symptom=f"Accuracy is {shares[0]:.1f} % without an attack, {shares[1]:.1f} % under one step, "
             f"{shares[2]:.1f} % under one from a random start and {shares[3]:.1f} % under many; from one step to many "
-            f"the loss rises by {gap:.3g} nats more, and the two single steps' logits are {apart.mean():.3g} apart "
+            f"the loss rises by {gap:.3g} nats more, and the two single steps' logits are {distance:.3g} apart "
             "(means).",
             intervention=f"many steps ({self.many.name})",
             control=f"one step ({self.one.name})",
             before=[],
             after=[],
             advice="The model reads the label from the step: judge it by attacks that it was not trained with.",
-            evidence={"logit distance": apart.tolist()},
+            evidence={"logit distance": apart.nan_to_num().tolist()},
         )
 
     def _apart(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
@@ -75,6 +76,18 @@ class Leaking:
         step, start = (_logits(model, trial.attacks[0], images, labels) for trial in (self.one, self.random))
         apart: Tensor = (step - start).norm(dim=1)
         return apart
+
+
+def mean_of(values: Tensor) -> float:
+    """The mean of those that are finite, as where a model returns no number they are not; 0 if none is.
+
+    Example:
+        >>> import torch
+        >>> mean_of(torch.tensor([1.0, float("nan"), 2.0]))
+        1.5
+    """
+    finite = values[values.isfinite()]
+    return finite.mean().item() if len(finite) else 0.0
 
 
 def _logits(model: Model, attack: Attack, images: Tensor, labels: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmask.attacks import Attack, Outcome, Trial
 from unmask.evidence import Worst
-from unmask.numerics import Batches, random_keys
+from unmask.numerics import Batches, Model, random_keys
 from unmask.probes.kept import Kept
 
 Progress = Callable[[str, float], None]
@@ -53,6 +53,7 @@ class Ledger:
         images, labels: all that are audited; ``epsilon``: how far an attack may go.
         seconds: how long attacks may take; an attack that will presumably take longer than is left is not begun.
         kept: where outcomes are kept, and found again after a kill.
+        judge: what decides in place of the model, made of it, if it answers at random.
         expected: how much work is foreseen, in gradients per image; what comes on top of it stretches the whole.
         worst: the worst image of each example so far; None before the first trial, which must be without attack.
         entries: each trial that was run, with the examples it was run on (None: all) and its outcome without images.
@@ -76,6 +77,7 @@ class Ledger:
     seconds: float | None = None
     progress: Progress | None = None
     kept: Kept | None = None
+    judge: Callable[[Model], Model] | None = None
     worst: Worst | None = None
     entries: list[tuple[Trial, Tensor | None, Outcome]] = field(default_factory=list)
     _trials: list[tuple[Trial, float]] = field(default_factory=list)
@@ -89,7 +91,14 @@ class Ledger:
         for trial, _ in self._trials:
             if list(trial.attacks) == list(attacks) and trial.keep_images >= keep_images:
                 return trial
-        trial = Trial(attacks=attacks, name=name, batches=self.batches, keep_images=keep_images, entered=self._enter)
+        trial = Trial(
+            attacks=attacks,
+            name=name,
+            batches=self.batches,
+            keep_images=keep_images,
+            judge=self.judge,
+            entered=self._enter,
+        )
         self._trials.append((trial, cost))
         return trial
 

@@ -10,9 +10,7 @@ from unmask.attacks.trial import examined
 from unmask.numerics import Batches, Model
 from unmask.probes.probe import Repair
 from unmask.record import Finding
-
-ROUNDING = 1e-4
-"""Logits that differ by less than this share of the largest of them differ by rounding."""
+from unmask.subject import ROUNDING
 
 
 @dataclass(frozen=True, kw_only=True)
