@@ -69,7 +69,7 @@ def test_saturation_is_found_and_taken_away(perceptron, plain, task):
     assert plain.claimed_accuracy - plain.robust_accuracy < 0.05
 
 
-@pytest.mark.parametrize("wrap", [ZeroBackward, Quantised, SoftmaxOutput, InputNoise, ScaledLogits])
+@pytest.mark.parametrize("wrap", [ZeroBackward, Quantised, SoftmaxOutput, ScaledLogits])
 def test_the_worst_case_is_the_worst(wrap, perceptron, task):
     report = audit(wrap(perceptron), *task, epsilon=EPSILON)
     standing = zip(*outcomes(report).values(), strict=True)
@@ -395,6 +395,6 @@ def test_a_model_that_answers_at_random_is_judged_by_its_mean(perceptron, task):
     report = audit(model, *task, epsilon=0.001)
     single = sum((examined(model, task[0], seed=seed).argmax(1) == task[1]).sum().item() for seed in range(8)) / 8
     assert report.clean.count > single
-    assert report.clean.count - report.robust.count < 0.2 * report.samples
+    assert report.clean.count >= report.claimed.count >= report.robust.count > report.clean.count - 0.2 * report.samples
     assert any("decide by the mean of its probabilities" in note for note in report.notes)
     assert report.verdict == "not masked"
