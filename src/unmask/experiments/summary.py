@@ -20,13 +20,19 @@ class Titled(Protocol):
     ARTEFACTS: Sequence[Artefact]
 
 
+INTERVALS = (
+    "Intervals are 95 % t-intervals over n seeds, unless something else is said; they know nothing of what a share can "
+    "be, so that with few seeds some pass 0 or 100. With one seed there is none."
+)
+
+
 def summary(results: Path, papers: Sequence[Titled]) -> str:
     """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``.
 
     Then what the zoo came to, from ``zoo.json``.
     """
     made = "Generated from the records beside it by `unmask reproduce` and `unmask zoo`; do not edit."
-    lines = ["# Results", "", made, ""]
+    lines = ["# Results", "", made, "", INTERVALS, ""]
     for paper in papers:
         records = [
             json.loads(path.read_text())
