@@ -33,7 +33,8 @@ def late_rise(runs: Runs) -> Outcome:
     series |= {f"repair: {name}": by_epoch(results, accuracy(epsilon, key)) for name, key in repairs.items()}
     series["repair: PGD-40, log-odds"] = by_epoch(results, lambda one: 100 - slow("PGD log-odds")(one))
     up, exact = rise(results, accuracy(epsilon)), rise(results, accuracy(epsilon, "log-odds"))
-    parts = {name: rise(results, standing(index, epsilon)) for index, name in enumerate(REGIMES)}
+    whole = accuracy(epsilon)
+    parts = {name: rise(results, standing(index, epsilon), since=whole) for index, name in enumerate(REGIMES)}
     return Outcome(
         measured={"late rise, as published": up, "late rise, log-odds": exact}
         | {f"late rise among images of the regime: {name}": values for name, values in parts.items()},
@@ -106,9 +107,10 @@ def _at_kept(examined: Sequence[Result], trained: Sequence[Result]) -> list[floa
 LATE_STORY = """\
 Accuracy under FGSM with float32 cross entropy, epsilon 0.1, rises by {late rise, as published} points from its lowest
 point to the last epoch. Of that, {late rise among images of the regime: wrong direction} points are images whose
-gradient has the wrong direction (log-odds from 16.6 on) and
+gradient has the wrong direction (log-odds from 16.6 on),
 {late rise among images of the regime: all zero} points images whose gradient is zero throughout (from 104 on), which
-is the explanation that the paper gives. The same networks attacked with log-odds rise by {late rise, log-odds} points.
+is the explanation that the paper gives, and {late rise among images of the regime: sound} points images whose gradient
+is sound: some that stood by right then stand by wrong now. The same networks attacked with log-odds rise by {late rise, log-odds} points.
 Counting zeros, as the paper does, misses the wrong-direction regime, in which no component is zero."""
 
 BEYOND = (

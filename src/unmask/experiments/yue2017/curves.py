@@ -66,14 +66,17 @@ def by_epoch(results: Sequence[Result], reading: Any, until: float = float("inf"
     return {place: at(results, place, reading, "epoch") for place in places}
 
 
-def rise(results: Sequence[Result], reading: Any) -> list[float]:
-    """How far the reading at the end is above its lowest point, run by run; from the lowest validation loss on."""
+def rise(results: Sequence[Result], reading: Any, *, since: Any = None) -> list[float]:
+    """How far the reading at the end is above its lowest point, run by run; from the lowest validation loss on.
+
+    With ``since``, above where that other reading is lowest: parts of a whole then rise by parts of its rise.
+    """
     values = []
     for result in results:
-        start = best(result)["epoch"]
-        row = [value for one in result["moments"] if one["epoch"] >= start and (value := reading(one)) is not None]
+        start, lowest = best(result)["epoch"], since or reading
+        row = [one for one in result["moments"] if one["epoch"] >= start and reading(one) is not None]
         if row:
-            values.append(row[-1] - min(row))
+            values.append(reading(row[-1]) - reading(min(row, key=lowest)))
     return values
 
 
