@@ -74,12 +74,12 @@ class Config(Setting):
 PAPER = Config()
 QUICK = replace(
     PAPER,
-    updates=4_000,
-    moments=(400, 1_200, 4_000),
+    updates=2_000,
+    moments=(400, 2_000),
     test_images=2_000,
     probe_images=2_000,
     slow_images=200,
-    surrogate_updates=800,
+    surrogate_updates=400,
 )
 SMOKE = replace(
     PAPER,

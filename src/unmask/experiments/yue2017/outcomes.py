@@ -175,24 +175,34 @@ def fig10(runs: Runs) -> Outcome:
 
 def sec7(runs: Runs) -> Outcome:
     """Accuracy against epsilon by width and depth."""
-    epsilon = runs.profile.epsilon
+    epsilon, own = runs.profile.epsilon, runs.profile.widths
     shapes = {
-        one.widths: runs(widths=one.widths, epochs=one.epochs, moments=one.moments)[:1] for one in widths(runs.profile)
+        one.widths: runs(widths=one.widths, epochs=one.epochs, moments=one.moments) for one in widths(runs.profile)
     }
-    found = {
-        "-".join(map(str, shape)): at_best(results, accuracy(epsilon, "log-odds")) for shape, results in shapes.items()
-    }
-    found["-".join(map(str, runs.profile.widths))] = at_best(runs()[:1], accuracy(epsilon, "log-odds"))
-    series = {"-".join(map(str, shape)): against_epsilon(results) for shape, results in shapes.items()}
-    series["-".join(map(str, runs.profile.widths))] = against_epsilon(runs()[:1])
-    flat = [values[0] for values in found.values() if values]
-    spread = [max(flat) - min(flat)] if len(flat) > 1 else []
-    part = Part(what="most minus least robust network", values=spread, side="above", bound=5, unit="points")
+    shapes[own] = runs()
+    found = {shape: at_best(results, accuracy(epsilon, "log-odds")) for shape, results in shapes.items()}
+    alike = [shape for shape in shapes if len(shape) == len(own)]
+    wider = minus(found[max(alike)], found[min(alike)])
+    deeper = minus(found[max(shapes, key=len)], found[min(shapes, key=len)])
     return Outcome(
-        measured={f"accuracy, log-odds, epsilon 0.1: {name}": values for name, values in found.items()},
-        series=series,
-        claims=[judge("robustness goes with the number of neurons and layers (conjecture)", part)],
+        measured={f"accuracy, log-odds, epsilon 0.1: {_shape(one)}": values for one, values in found.items()},
+        series={_shape(one): against_epsilon(results) for one, results in shapes.items()},
+        claims=[
+            judge(
+                "robustness goes with the number of neurons and layers (conjecture)",
+                Part(what="widest minus narrowest", values=wider, side="above", bound=5, unit="points"),
+                Part(what="deepest minus shallowest", values=deeper, side="above", bound=5, unit="points"),
+            )
+        ],
     )
+
+
+def _shape(widths: Sequence[int]) -> str:
+    """Example:
+    >>> _shape((200, 300))
+    '200-300'
+    """
+    return "-".join(map(str, widths))
 
 
 def _to_rows(pixels: Sequence[int], width: int) -> list[list[float]]:
