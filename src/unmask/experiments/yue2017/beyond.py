@@ -111,7 +111,8 @@ gradient has the wrong direction (log-odds from 16.6 on),
 {late rise among images of the regime: all zero} points images whose gradient is zero throughout (from 104 on), which
 is the explanation that the paper gives, and {late rise among images of the regime: sound} points images whose gradient
 is sound: some that stood by right then stand by wrong now. The same networks attacked with log-odds rise by
-{late rise, log-odds} points. Counting zeros, as the paper does, misses the wrong-direction regime, in which no component is zero."""
+{late rise, log-odds} points. Counting zeros, as the paper does, misses the wrong-direction regime, in which no
+component is zero."""
 
 BEYOND = (
     Artefact(
