@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FGSM, FRSM, PGD, Attack, Averaged, Outcome, Square, Trial
+from unmask.attacks import FGSM, Attack, Averaged, Outcome, Square, Trial
 from unmask.attacks.trial import examined
-from unmask.evidence import collect, digest, pack, reexamined
+from unmask.evidence import Worst, collect, digest, pack, reexamined
 from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
 from unmask.losses import cross_entropy, log_odds
-from unmask.numerics import Batches, Model, derive_seed
+from unmask.numerics import Batches, Model
 from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError
+from unmask.probes.curves import curves_of
 from unmask.probes.kept import Kept, task_of
 from unmask.probes.ledger import Progress
-from unmask.probes.sweep import accuracy_curve
 from unmask.record import AttackResult, Curve, Finding, Proportion
 from unmask.report import Report
 from unmask.subject import Subject, examine, gather
@@ -29,11 +29,6 @@ from unmask.verdict import decide, proportion
 
 NO_TIME = "no time"
 """Why something was not run."""
-
-GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-CURVE_STEPS = 10
-CURVE_QUERIES = 100
-"""The curves over epsilon are drawn for some of the images, with few steps and queries: they decide nothing."""
 
 DRAWS, FRESH_DRAWS = 8, 32
 """A model that answers at random is taken to decide by the mean over so many draws; in the end over so many others."""
@@ -126,58 +121,111 @@ def audit(
     )
     battery = Battery(kit, gradients=audited.gradients)
     ledger.expected = battery.expected
-    task = (audited.model, audited.images, audited.labels)
+    found = _run(battery, audited)
+    report = _report(battery, audited, found, subject=subject, data=data, names=classes, task=digest(images, labels))
+    if kept:
+        kept.clear()
+    return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What came of an audit: outcomes without attack and under the reference, the worst images, and the rest.
+
+    ``said`` is who withstood the reference when it was run; ``unanswered`` and ``left_out`` are what there was no time
+    for, of probes and of the search.
+    """
+
+    clean: Outcome
+    claimed: Outcome
+    worst: Worst
+    said: Sequence[bool]
+    findings: Sequence[Finding]
+    curves: Sequence[Curve]
+    unanswered: dict[str, str]
+    left_out: dict[str, str]
+
+
+def _run(battery: Battery, audited: Subject) -> _Found:
+    """Attack, ask, search, and draw the curves."""
+    kit, ledger, task = battery.kit, battery.kit.ledger, (audited.model, audited.images, audited.labels)
     clean, claimed = kit.clean(*task), kit.claimed(*task)
     findings, unanswered = _ask(battery, audited)
     left_out = _search(battery, audited, findings)
-    curves = _curves(kit, audited)
+    curves = curves_of(kit, gradients=audited.gradients)
     ledger.close()
     worst, said = ledger.reached(), claimed.correct.tolist()
     if audited.random:
-        anew = partial(_drawn_anew, audited, batches)
+        anew = partial(_drawn_anew, audited, ledger.batches)
         worst = reexamined(worst, claimed.images, audited.images, anew)
         clean, claimed = anew(audited.images), anew(claimed.images)
+    return _Found(
+        clean=clean,
+        claimed=claimed,
+        worst=worst,
+        said=said,
+        findings=findings,
+        curves=curves,
+        unanswered=unanswered,
+        left_out=left_out,
+    )
+
+
+def _report(
+    battery: Battery,
+    audited: Subject,
+    found: _Found,
+    *,
+    subject: str,
+    data: str,
+    names: Sequence[str] | None,
+    task: str,
+) -> Report:
+    """Decide, and put everything into one report; ``task`` is the digest of images and labels."""
+    kit, ledger, images, labels = battery.kit, battery.kit.ledger, audited.images, audited.labels
+    clean, claimed, worst = found.clean, found.claimed, found.worst
     correct = {"clean": clean.correct, "claimed": claimed.correct, "worst case": worst.correct}
     shares = {name: _share(held) for name, held in correct.items()}
-    results = [_result(*entry) for entry in ledger.entries[1:]]
-    names = [result.name for result in results]
-    evidence = pack(collect(worst, audited.images, audited.labels), epsilon=bound, attacks=names)
-    shown = specimens(audited.images, audited.labels, clean, claimed, worst, attacks=names, classes=classes)
+    attacks = [_result(*entry) for entry in ledger.entries[1:]]
+    called = [attack.name for attack in attacks]
+    evidence = pack(collect(worst, images, labels), epsilon=kit.epsilon, attacks=called)
+    shown = specimens(images, labels, clean, claimed, worst, attacks=called, classes=names)
     few = [one.index for one in shown[:SURFACES]] if audited.gradients else []
-    if kept:
-        kept.clear()
+    not_run = battery.not_run | found.unanswered
     return Report(
         subject=subject,
         data=data,
         samples=len(labels),
         classes=audited.classes,
-        epsilon=bound,
+        epsilon=kit.epsilon,
         reference=Trial(attacks=[kit.reference]).settings,
         clean=shares["clean"],
         claimed=shares["claimed"],
         robust=shares["worst case"],
         decision=decide(
-            findings,
+            found.findings,
             clean=shares["clean"],
             classes=audited.classes,
-            claimed=said,
-            not_run=battery.not_run | unanswered,
+            claimed=found.said,
+            not_run=not_run,
             left=shares["worst case"],
         ),
-        findings=findings,
-        attacks=results,
-        curves=curves,
+        findings=found.findings,
+        attacks=attacks,
+        curves=found.curves,
         histograms=[log_odds_histogram((-clean.loss).tolist())],
         specimens=shown,
-        surfaces=loss_surfaces(*task, rows=few, epsilon=bound, seed=seed, batches=batches),
-        notes=[*audited.notes, *_shortened(len(labels), effort)],
+        surfaces=loss_surfaces(
+            audited.model, images, labels, rows=few, epsilon=kit.epsilon, seed=kit.seed, batches=ledger.batches
+        ),
+        notes=[*audited.notes, *_shortened(len(labels), kit.effort)],
         seconds=ledger.spent(),
-        seed=seed,
-        environment=environment(torch.device(batches.device or "cpu"), audited.images.dtype),
+        seed=kit.seed,
+        environment=environment(torch.device(ledger.batches.device or "cpu"), images.dtype),
         correct={name: held.tolist() for name, held in correct.items()},
-        images_digest=digest(images, labels),
+        images_digest=task,
         evidence_digest=hashlib.sha256(evidence).hexdigest(),
-        not_run=battery.not_run | unanswered | left_out | battery.skipped,
+        not_run=not_run | found.left_out | battery.skipped,
         evidence=evidence,
     )
 
@@ -224,31 +272,6 @@ def _drawn_anew(audited: Subject, batches: Batches, images: Tensor) -> Outcome:
     (logits,) = batches(lambda x, y: examined(mean, x, seed=1), images, audited.labels)
     predictions = logits.argmax(1)
     return Outcome(images, predictions, predictions == audited.labels, log_odds(logits, audited.labels))
-
-
-def _curves(kit: Kit, audited: Subject) -> list[Curve]:
-    """Accuracy over epsilon for the attacks worth showing, on a sample."""
-    part = kit.ledger.sample(kit.effort.shown, seed=derive_seed(kit.seed, "curves"))
-    epsilons, curves = sorted({*GRID, kit.epsilon}), []
-    for name, (attack, cost) in _shown(kit.reference, kit.epsilon, audited.gradients).items():
-        kit.ledger.work(f"{name}, over epsilon", len(epsilons) * cost)
-        task = (audited.model, part.images, part.labels)
-        curves.append(accuracy_curve(name, attack, *task, epsilons=epsilons, batches=kit.ledger.batches))
-    return curves
-
-
-def _shown(reference: Attack, epsilon: float, gradients: bool) -> dict[str, tuple[Any, float]]:
-    """The attacks that have a curve over epsilon, each with the gradients it takes per image and epsilon."""
-    shown: dict[str, tuple[Any, float]] = {}
-    if isinstance(reference, Square) or not gradients:
-        shown[f"{CURVE_QUERIES} queries"] = (Square(epsilon=epsilon, queries=CURVE_QUERIES), CURVE_QUERIES / 2)
-    elif hasattr(reference, "sweep"):
-        shown["reference attack"] = (reference, 0.5)
-    if gradients:
-        shown["one step, log-odds"] = (FGSM(epsilon=epsilon), 0.5)
-        shown[f"{CURVE_STEPS} steps"] = (PGD(epsilon=epsilon, steps=CURVE_STEPS), CURVE_STEPS)
-    shown["random signs"] = (FRSM(epsilon=epsilon), 0.5)
-    return shown
 
 
 def _shortened(total: int, effort: Effort) -> list[str]:
