@@ -298,6 +298,15 @@ def test_a_quick_audit_decides_alike_where_the_matter_is_plain(perceptron, plain
     assert (masked.verdict, masked.causes[0]) == ("masked", "float32 saturation")
 
 
+def test_a_quick_audit_looks_at_some_of_the_images_the_same_in_any_order(perceptron, task):
+    images, labels = task
+    few, back = replace(QUICK, images=100), torch.arange(len(labels)).flip(0)
+    one, two = (audit(perceptron, *pair, epsilon=EPSILON, effort=few) for pair in (task, (images[back], labels[back])))
+    assert (one.samples, one.claimed, one.robust) == (100, two.claimed, two.robust)
+    assert one.correct["claimed"] == two.correct["claimed"][::-1]
+    assert f"100 of the {len(labels)} images were audited." in one.notes
+
+
 def test_a_report_goes_to_json_and_back_and_onto_a_page(plain, tmp_path):
     plain.to_json(tmp_path / "report.json")
     assert Report.from_json(tmp_path / "report.json") == plain

@@ -16,7 +16,7 @@ from unmask.attacks.trial import examined
 from unmask.evidence import Worst, collect, digest, pack, reexamined
 from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
 from unmask.losses import cross_entropy, log_odds
-from unmask.numerics import Batches, Model
+from unmask.numerics import Batches, Model, derive_seed, drawn
 from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError
 from unmask.probes.curves import curves_of
 from unmask.probes.kept import Kept, task_of
@@ -94,6 +94,10 @@ def audit(
     bound = parse_epsilon(epsilon)
     batches = Batches(size=batch_size, device=_device(model, device))
     images, labels = gather(images, labels)
+    total = len(labels)
+    if effort.images is not None:
+        rows = drawn(images, effort.images, seed=derive_seed(seed, "images"))
+        images, labels = images[rows], labels[rows]
     audited = examine(model, images, labels, batches=batches, classes=None if classes is None else len(classes))
     kept = Kept(folder=keep, task=task_of(model, images, labels, bound, seed, effort, twin)) if keep else None
     ledger = Ledger(
@@ -122,7 +126,8 @@ def audit(
     battery = Battery(kit, gradients=audited.gradients)
     ledger.expected = battery.expected
     found = _run(battery, audited)
-    report = _report(battery, audited, found, subject=subject, data=data, names=classes, task=digest(images, labels))
+    task = digest(images, labels)
+    report = _report(battery, audited, found, subject=subject, data=data, names=classes, task=task, total=total)
     if kept:
         kept.clear()
     return report
@@ -180,8 +185,9 @@ def _report(
     data: str,
     names: Sequence[str] | None,
     task: str,
+    total: int,
 ) -> Report:
-    """Decide, and put everything into one report; ``task`` is the digest of images and labels."""
+    """Decide, and put everything into one report; ``task`` is the digest of what was audited, of ``total`` images."""
     kit, ledger, images, labels = battery.kit, battery.kit.ledger, audited.images, audited.labels
     clean, claimed, worst = found.clean, found.claimed, found.worst
     correct = {"clean": clean.correct, "claimed": claimed.correct, "worst case": worst.correct}
@@ -218,7 +224,7 @@ def _report(
         surfaces=loss_surfaces(
             audited.model, images, labels, rows=few, epsilon=kit.epsilon, seed=kit.seed, batches=ledger.batches
         ),
-        notes=[*audited.notes, *_shortened(len(labels), kit.effort)],
+        notes=[*audited.notes, *_shortened(total, kit.effort)],
         seconds=ledger.spent(),
         seed=kit.seed,
         environment=environment(torch.device(ledger.batches.device or "cpu"), images.dtype),
@@ -276,7 +282,9 @@ def _drawn_anew(audited: Subject, batches: Batches, images: Tensor) -> Outcome:
 
 def _shortened(total: int, effort: Effort) -> list[str]:
     """What was measured on part of the images."""
-    return [f"The curves over epsilon rest on {effort.shown} of the images."] if total > effort.shown else []
+    audited = total if effort.images is None else min(total, effort.images)
+    part = [f"{audited} of the {total} images were audited."] if audited < total else []
+    return part + ([f"The curves over epsilon rest on {effort.shown} of the images."] if audited > effort.shown else [])
 
 
 def _result(trial: Trial, rows: Tensor | None, outcome: Outcome) -> AttackResult:

@@ -73,6 +73,18 @@ def random_keys(images: Tensor, *, seed: int) -> Tensor:
     return _mix(flat.view(torch.int32).to(torch.int64) ^ position).sum(1, keepdim=True)
 
 
+def drawn(images: Tensor, count: int, *, seed: int) -> Tensor:
+    """The numbers, rising, of ``count`` examples, or of all if there are fewer: int64 (M,).
+
+    They are drawn by their content, so that neither order nor company matters.
+
+    Example:
+        >>> drawn(torch.rand(3, 1, 2, 2), 5, seed=0)
+        tensor([0, 1, 2])
+    """
+    return random_keys(images, seed=seed).squeeze(1).argsort()[:count].sort().values
+
+
 def random_words(keys: Tensor, count: int, *, after: int = 0) -> Tensor:
     """``count`` words of 64 random bits for each key, int64 (N, count): splitmix64 in counter mode.
 

@@ -53,7 +53,7 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds", "square")
 )
 @click.option("--twin-weights", type=FILE, help="Its weights.")
 @sample_options
-@click.option("--quick", is_flag=True, help="A first look: the same checks with fewer steps, on fewer images.")
+@click.option("--quick", is_flag=True, help="A first look: the same checks, fewer steps, 400 images.")
 @click.option(
     "--budget",
     type=click.FloatRange(min=0, min_open=True),

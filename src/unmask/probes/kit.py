@@ -42,6 +42,7 @@ class Effort:
         queries: looks of the long one, at each of ``sample`` images, or of all if that leaves the matter open.
         search: steps of each run of the search for the worst case; 0 for none.
         shown: images that the curves over epsilon are drawn for.
+        images: so many of the images are audited; None for all.
 
     Example:
         >>> Effort(steps=100).rivals
@@ -57,13 +58,14 @@ class Effort:
     sample: int = 250
     search: int = 10
     shown: int = 100
+    images: int | None = None
 
 
 FULL = Effort()
 """What an audit tries by default."""
 
-QUICK = Effort(steps=10, draws=4, rivals=3, glance=100, few=50, queries=300, sample=100, search=0, shown=50)
-"""For a first look: the same probes with fewer steps, on fewer images, and no search for the worst case."""
+QUICK = Effort(steps=10, draws=4, rivals=3, glance=100, few=50, queries=300, sample=100, search=0, shown=25, images=400)
+"""For a first look: the same probes with fewer steps, on at most 400 images, and no search for the worst case."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unmask.attacks import Attack, Outcome, Trial
 from unmask.evidence import Worst
-from unmask.numerics import Batches, Model, random_keys
+from unmask.numerics import Batches, Model, drawn
 from unmask.probes.kept import Kept
 
 Progress = Callable[[str, float], None]
@@ -103,13 +103,9 @@ class Ledger:
         return trial
 
     def sample(self, count: int, among: Tensor | None = None, *, seed: int) -> Part:
-        """At most ``count`` of the examples, or of those ``among`` whose numbers are given.
-
-        They are drawn by their content, so that neither order nor company matters.
-        """
+        """At most ``count`` of the examples, drawn by their content, or of those ``among`` whose numbers are given."""
         rows = torch.arange(len(self.images)) if among is None else among
-        keys = random_keys(self.images[rows], seed=seed).squeeze(1)
-        rows = rows[keys.argsort()[:count]].sort().values
+        rows = rows[drawn(self.images[rows], count, seed=seed)]
         known = next((part for part in self._parts if torch.equal(part.rows, rows)), None)
         return known or self.part(rows)
 
