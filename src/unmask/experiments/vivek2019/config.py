@@ -24,7 +24,9 @@ CHOICES = {
     "attack": "per-example cross entropy, true labels, no gradient through the attack, evaluation mode while attacking",
     "I-FGSM and PGD": "the last iterate; PGD from a uniform start in steps of 0.01. The longer PGD goes on from the "
     "shorter's end: the same random start. No image is dropped before its last iterate",
-    "evaluation": "in float32 on all test images, whatever precision trained; the worst case is over these attacks, "
+    "precision": "passes of training in bfloat16, as autocast has it, and the attacks that training makes with them; "
+    "weights, and all that is measured, in float32. Attacks made in bfloat16 beside those made in float32: 'precision'",
+    "evaluation": "in float32 on all test images; the worst case is over these attacks, "
     "FGSM with log-odds and, on the images that stand till then, PGD with log-odds whose best point is kept",
     "checkpoint": "the last one; the proposed row is also given at the pass with the best accuracy under 3-step I-FGSM "
     "on 2,000 validation images ('proposed_selected'), which is how the lab's later code chooses",
@@ -105,7 +107,7 @@ class Config:
     batch_size: int = 32
     learning_rate: float = 0.01
     weight_decay: float = 5e-4
-    precision: Literal["float32", "bf16-mixed"] = "float32"
+    precision: Literal["float32", "bf16-mixed"] = "bf16-mixed"
     channels_last: bool = True
     train_images: int = 0
     test_images: int = 10_000
