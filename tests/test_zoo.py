@@ -173,6 +173,12 @@ def test_the_rule(won, right, answer):
     assert (gain.low > EDGE) == (won == 40)
 
 
+@pytest.mark.parametrize(("found", "answer"), [(0.1, "masked"), (0.3, "excluded"), (0.4, "not masked")])
+def test_a_collapse_is_masking_where_the_claim_found_few_of_the_errors(found, answer):
+    gain, nothing = (paired_gain([True] * 200, [False] * won + [True] * (200 - won)) for won in (80, 0))
+    assert rule({"one step": nothing, "collapse": gain}, right=200, total=200, found=found)[0] == answer
+
+
 @pytest.mark.parametrize("defence", ["", "zero backward", "noise", "k winners"])
 def test_both_sides_of_a_comparison_get_as_many_passes(defence, monkeypatch):
     """On a model that nothing fools, so that no attack may stop early."""

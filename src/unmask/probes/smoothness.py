@@ -1,4 +1,4 @@
-"""A loss surface too rough for one step: a single step climbs only part of what many small steps find."""
+"""A loss surface too rough for one step: a single step misses most of the errors that many small steps find."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unmask.probes.probe import Repair
 from unmask.record import Finding
 
 FEWEST = 20
-"""With fewer images left standing by one step there is nothing to measure."""
+"""With fewer images that fall to many steps there is nothing to measure."""
 
 MISSED = 0.25
 """A step that misses more of the rise than this has not gone where the loss rises."""
@@ -23,13 +23,13 @@ MISSED = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Smoothness:
-    """Symptom: many steps fool more than ``threshold`` of what one step could not, for want of direction.
+    """Symptom: one step finds few of the errors that many steps find, for want of direction.
 
-    ``value`` is, among the images that withstand the one step, the share that fall to many steps and on which the one
-    step missed more than a quarter of the rise: ``1 - (L(x_one) - L(x)) / (L(x_many) - L(x)) > 0.25``, cut to [0, 1],
-    with L the log-odds loss. Falling alone would count networks whose loss is near linear and whom many steps push
-    just over the edge; missing alone, those that are robust and curved. Training with single steps that masks bends
-    the loss until the step along the gradient leads nowhere (Vivek et al. 2019, figure 1, show it as a gap in loss).
+    ``value`` is, among the images that fall to many steps, the share that withstand one step and on which the one step
+    missed more than a quarter of the rise: ``1 - (L(x_one) - L(x)) / (L(x_many) - L(x)) > 0.25``, cut to [0, 1], with L
+    the log-odds loss. Withstanding alone would count networks whose loss is near linear and whom many steps push just
+    over the edge; missing alone, those that are robust and curved. Training with single steps that masks bends the
+    loss until the step along the gradient leads nowhere (Vivek et al. 2019, figure 1, show it as a gap in loss).
     Remedy: many small steps. Evidence per example: ``missed``, -1 where the one step succeeded.
 
     Attributes:
@@ -50,20 +50,20 @@ class Smoothness:
     many: Trial
     repair: Repair
     name: str = "non-smooth loss surface"
-    threshold: float = 0.3
+    threshold: float = 0.5
     batches: Batches = field(default_factory=Batches)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
         one, many = self.one(model, images, labels), self.many(model, images, labels)
-        (before,) = self.batches(lambda x, y: log_odds(examined(model, x), y), images, labels)
-        clean = before.double()
+        (logits,) = self.batches(lambda x, y: examined(model, x), images, labels)
+        clean, right = log_odds(logits, labels).double(), logits.argmax(1) == labels
         share = (one.loss.double() - clean) / (many.loss.double() - clean).clamp_min(torch.finfo(torch.float32).tiny)
         share = share.nan_to_num(1.0).clamp(0, 1)  # NaN: the model returned no number to compare
         missed = torch.where(one.correct, 1 - share, -1.0)
-        standing = int(one.correct.sum())
-        strayed = int(((missed > MISSED) & ~many.correct).sum())
-        value = strayed / standing if standing >= FEWEST else 0.0
+        fallen = right & ~many.correct
+        count, strayed = int(fallen.sum()), int((fallen & (missed > MISSED)).sum())
+        value = strayed / count if count >= FEWEST else 0.0
         fired = value > self.threshold
         return Finding(
             name=self.name,
@@ -71,8 +71,8 @@ class Smoothness:
             value=value,
             threshold=self.threshold,
             fired=fired,
-            symptom=f"Of {standing} images that withstand one step, {strayed} fall to many steps, and on them the one "
-            f"step missed more than {100 * MISSED:.0f} % of the rise in the loss.",
+            symptom=f"Of {count} images that fall to many steps, {strayed} withstand one step, which missed more than "
+            f"{100 * MISSED:.0f} % of the rise in the loss.",
             **self.repair(fired, model, images, labels),
             advice="Do not trust single-step attacks on this model; report PGD with many small steps and restarts. If "
             "it was trained with FGSM, train with the logit-distance objective or with PGD instead.",

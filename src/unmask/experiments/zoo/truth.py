@@ -15,7 +15,8 @@ one step, half a step, one step from a corner
 collapse
     for a reference of one step, and a stand-in that is no mean: forty small steps against one step from forty starts,
     a tenth of epsilon away. More steps find more on any network; here they must win ``COLLAPSE``, as they do where
-    training with single steps has bent the loss (Wong, Rice & Kolter 2020, section 5: catastrophic overfitting).
+    training with single steps has bent the loss (Wong, Rice & Kolter 2020, section 5: catastrophic overfitting), and
+    the reference must have found less than ``FEW`` of all errors that there are: on a plain network it finds many.
 many steps
     Unrepaired: the reference, PGD and Auto-PGD with its loss on the model as it is. Repaired: the same two on the
     stand-in, with log-odds. Where the stand-in is a mean over draws, the unrepaired attacks are run as many times; so
@@ -25,8 +26,9 @@ queries
     without gradients that do better are a sign of masking). Not for models that draw lots.
 
 Masked: the lower end of one of the intervals is above ``EDGE``. Not masked: the upper ends of all are below it
-(``COLLAPSE`` for that comparison). A pair in between, or one that does no better than guessing, is *excluded*, and is
-never audited. ``EDGE`` is above the two points that an audit calls masking, because the attacks here are allowed more.
+(``COLLAPSE`` for that comparison, unless the reference found more than ``SOME`` of all errors). A pair in between, or
+one that does no better than guessing, is *excluded*, and is never audited. ``EDGE`` is above the two points that an
+audit calls masking, because the attacks here are allowed more.
 
 The worst case. For an exact pair it is the network's own (its floor), and that the pair decides as the network does is
 asserted on clean, random and adversarial images. For a linear network with a sandwiched defence two closed forms bound
@@ -67,6 +69,9 @@ EDGE = 0.03
 COLLAPSE = 0.15
 """What forty small steps must win over as many single ones."""
 
+FEW, SOME = 1 / 4, 1 / 3
+"""Shares of all errors that a single step finds: fewer than the first on a collapsed network, more on others."""
+
 STEPS = (40, 100)
 """Steps of PGD and Auto-PGD where repaired and unrepaired attacks are compared; Square gets two queries for each."""
 
@@ -106,7 +111,8 @@ def establish(
         worst = worst & torch.tensor(as_flags(_floor(case, folder, digest(network))["worst"]))
     else:
         worst = worst & standing(judge, strongest(_spent(case), stand_in, search=not defence.random), data)
-    answer, because = rule(gains, right=int(clean.sum()), total=len(clean))
+    found = share_found(clean, claimed, worst)
+    answer, because = rule(gains, right=int(clean.sum()), total=len(clean), found=found)
     bounds = _bounds(case, network, data)
     return {
         "weights": digest(network),
@@ -121,8 +127,19 @@ def establish(
     }
 
 
-def rule(gains: Mapping[str, PairedGain], *, right: int, total: int) -> tuple[str, str]:
-    """``"masked"``, ``"not masked"`` or ``"excluded"``, and why.
+def share_found(clean: Tensor, claimed: Tensor, worst: Tensor) -> float:
+    """Of the images that some attack turns into errors, the share that the reference does; 1 if there are none.
+
+    Example:
+        >>> share_found(*torch.tensor([[True] * 4, [True] * 3 + [False], [False] * 4]))
+        0.25
+    """
+    errors = clean & ~worst
+    return float((errors & ~claimed).sum() / errors.sum()) if errors.any() else 1.0
+
+
+def rule(gains: Mapping[str, PairedGain], *, right: int, total: int, found: float = 0.0) -> tuple[str, str]:
+    """``"masked"``, ``"not masked"`` or ``"excluded"``, and why; ``found`` is the share of errors the reference finds.
 
     Example:
         >>> rule({"one step": paired_gain([True] * 100, [False] * 40 + [True] * 60)}, right=100, total=100)
@@ -131,10 +148,12 @@ def rule(gains: Mapping[str, PairedGain], *, right: int, total: int) -> tuple[st
     if proportion(right, total).low <= 1 / CLASSES:
         return "excluded", f"right on {right} of {total} images, no better than guessing"
     edges = {name: COLLAPSE if name == "collapse" else EDGE for name in gains}
-    name, largest = max(gains.items(), key=lambda pair: pair[1].low - edges[pair[0]])
+    kept = {name: gain for name, gain in gains.items() if name != "collapse" or found < FEW}
+    name, largest = max(kept.items(), key=lambda pair: pair[1].low - edges[pair[0]])
     if largest.low > edges[name]:
         return "masked", _words(name, largest)
-    name, largest = max(gains.items(), key=lambda pair: pair[1].high - edges[pair[0]])
+    kept = {name: gain for name, gain in gains.items() if name != "collapse" or found <= SOME}
+    name, largest = max(kept.items(), key=lambda pair: pair[1].high - edges[pair[0]])
     return "not masked" if largest.high < edges[name] else "excluded", _words(name, largest)
 
 
