@@ -21,7 +21,17 @@ from unmask.experiments.summary import summary
 from unmask.experiments.vivek2019 import PAPER, QUICK, SMOKE, run, train
 from unmask.experiments.vivek2019.config import CIFAR, FULL, NARROW, network, source
 from unmask.experiments.vivek2019.evaluate import Curves, Evaluation, alignment, pgd_ends
-from unmask.experiments.vivek2019.grid import ablation, cifar_rows, ensembles, methods, sources_of, table3, transfers
+from unmask.experiments.vivek2019.grid import (
+    HEALTHY,
+    ablation,
+    cifar_rows,
+    ensembles,
+    methods,
+    sources_of,
+    starts,
+    table3,
+    transfers,
+)
 from unmask.experiments.vivek2019.kept import InBfloat16
 from unmask.experiments.vivek2019.methods import METHODS, objective_of, passes
 from unmask.experiments.vivek2019.published import COLUMNS, TABLE_3, TABLE_4
@@ -54,7 +64,7 @@ def records(reproduction):
 
 
 def test_the_smoke_profile_makes_every_artefact(reproduction, records):
-    assert set(records) >= PUBLISHED | {"noise", "ablation", "single-step", "precision", "table4-full"}
+    assert set(records) >= PUBLISHED | {"noise", "ablation", "single-step", "precision", "stuck", "table4-full"}
     for name, record in records.items():
         assert record["missing"] == [], name
         assert set(record["published"]) <= set(record["measured"]), name
@@ -227,6 +237,18 @@ def test_a_run_that_is_stuck_begins_again_warmer_and_says_so(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         run(config, work=tmp_path / "killed", progress=killer(4))
     assert timeless(run(config, work=tmp_path / "killed")) == timeless(whole)
+
+
+def test_starts_that_were_watched_are_kept(tmp_path):
+    config = replace(starts(SMOKE)[HEALTHY], learning_rate=1e-9)
+    whole = run(config, work=tmp_path / "whole")
+    assert [one["called"] for one in whole["starts"]] == [[4], [4]]
+    assert len({one["seed"] for one in whole["starts"]}) == 2
+    with pytest.raises(KeyboardInterrupt):
+        run(config, work=tmp_path / "killed", progress=killer(1))
+    (kept,) = json.loads((tmp_path / "killed" / "starts.json").read_text())
+    assert kept == whole["starts"][0]
+    assert run(config, work=tmp_path / "killed") == whole
 
 
 def test_a_run_that_diverges_says_where(tmp_path):

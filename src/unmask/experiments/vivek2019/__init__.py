@@ -8,6 +8,7 @@
 | evaluate.py  | what is measured of a network                                                        |
 | train.py     | one training, measured on the way                                                    |
 | kept.py      | transferred attacks, and attacks in bfloat16, on kept networks                       |
+| starts.py    | the first pass of many trainings                                                     |
 | timing.py    | seconds per update of each method                                                    |
 | runs.py      | a run of any kind                                                                    |
 | published.py | the paper's numbers                                                                  |

@@ -188,6 +188,11 @@ ARTEFACTS = (
                       for kind in ("float32", "bfloat16", "bfloat16 minus float32")),
     ),
     Artefact(
+        name="stuck", shows="beyond: first passes of the proposed training, and which of them are called stuck; MNIST",
+        published={}, needs=lambda profile: list(grid.starts(profile).values()), compute=beyond.stuck,
+        rows=tuple(grid.starts(SMOKE)), columns=beyond.STARTS,
+    ),
+    Artefact(
         name="table4-full", shows="CIFAR-10, white box, epsilon 8/255, ResNet-34 as published: takes a GPU",
         on_request=True,
         published=published.cells(TABLE_4, list(COLUMNS["cifar10"])),

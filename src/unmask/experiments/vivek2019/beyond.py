@@ -1,4 +1,4 @@
-"""Beyond Vivek et al. 2019: what its number needs, later single-step methods, and attacks made in bfloat16."""
+"""Beyond Vivek et al. 2019: what its number needs, later methods, attacks made in bfloat16, and trainings at a loss."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from unmask.experiments.artefact import Estimate, Outcome, Runs, judge
 from unmask.experiments.vivek2019 import grid
 from unmask.experiments.vivek2019.cells import Cells, above, below, difference, notes, results_of, values, white_box
 from unmask.experiments.vivek2019.methods import passes
+from unmask.training import STUCK_EVERY
 
 COLUMNS = {"clean": "clean", "fgsm": "fgsm", "pgd100": "longer pgd"}
 PLACES = {"clean": 0, "fgsm": 1, "pgd100": 4}
@@ -63,6 +64,12 @@ def single_step(runs: Runs) -> Outcome:
     )
 
 
+CHANCE = 0.2
+"""Of ten classes: who is right on fewer validation images when the first pass is over has learned nothing."""
+
+STARTS = ("starts", "learned", "learned but called", "at chance", "at chance but not called in time")
+"""Columns; *called* means: called stuck."""
+
 ATTACKS = ("fgsm", "pgd", "longer pgd")
 
 
@@ -80,6 +87,31 @@ def precision(runs: Runs) -> Outcome:
             parts.append(below(cells, what, 0.5, "points"))
     return Outcome(
         measured=cells, claims=[judge("attacks made in bfloat16 are as strong as those made in float32", *parts)]
+    )
+
+
+def stuck(runs: Runs) -> Outcome:
+    """How many starts learn, and how many are called stuck: rightly, wrongly and in time."""
+    cells = Cells()
+    for row, config in grid.starts(runs.profile).items():
+        results = results_of(runs, config)[:1]
+        kept = [(one, one["right"] < CHANCE * result["images"]) for result in results for one in result["starts"]]
+        lost = [any(update <= STUCK_EVERY for update in one["called"]) for one, at_chance in kept if at_chance]
+        wrongly = [bool(one["called"]) for one, at_chance in kept if not at_chance]
+        counts = (len(kept), len(wrongly), sum(wrongly), len(lost), len(lost) - sum(lost))
+        cells |= {
+            f"{row} {column}": [float(count)] * len(results) for column, count in zip(STARTS, counts, strict=True)
+        }
+    return Outcome(
+        measured=cells,
+        claims=[
+            judge("no start that learns is called stuck", below(cells, f"{grid.HEALTHY} {STARTS[2]}", 0.5, "starts")),
+            judge(
+                f"a start that stays at chance is called stuck within {STUCK_EVERY} updates",
+                above(cells, f"{grid.SICK} {STARTS[3]}", 0.5, "starts"),
+                below(cells, f"{grid.SICK} {STARTS[4]}", 0.5, "starts"),
+            ),
+        ],
     )
 
 

@@ -61,7 +61,8 @@ class Config:
 
     Attributes:
         kind: ``"source"`` is a training from other weights, for attacks on other networks; ``"transfer"`` and
-            ``"precision"`` attack the network that the same training keeps; ``"timing"`` times the methods.
+            ``"precision"`` attack the network that the same training keeps; ``"starts"`` trains
+            many networks for a pass each; ``"timing"`` times the methods.
         copy: what was done to the images of ``data`` before they came here, for every table that rests on them.
         side: to which the images are enlarged; 0 leaves them as they are.
         narrowing: how many times fewer channels or units the network's layers have than published.
@@ -78,11 +79,12 @@ class Config:
         looks: updates that the paper shows it at: early in figures 1 and 2, late in figure 1, late in figure 2.
         moments: updates after which it is measured; where there are any, at the end too.
         select: also evaluate the weights that did best under I-FGSM on validation images.
+        starts: how many networks.
         rounds: of timing; ``timed_updates`` of normal training in each, of dearer methods as many fewer, but 3;
             ``peak_size`` of the matrices whose product is taken for the processor's peak.
     """
 
-    kind: Literal["training", "source", "transfer", "precision", "timing"] = "training"
+    kind: Literal["training", "source", "transfer", "precision", "starts", "timing"] = "training"
     data: str = "mnist"
     copy: str = ""
     side: int = 0
@@ -120,6 +122,7 @@ class Config:
     watch_images: int = 200
     watch_steps: int = 7
     select: bool = False
+    starts: int = 0
     rounds: int = 9
     timed_updates: int = 40
     peak_size: int = 2_048

@@ -37,6 +37,9 @@ WATCHED = ("fgsm", "fgsm_only", "lambda0", "pgd", "proposed")
 REPEATED = ("fgsm", "proposed", "pgd")
 """Rows with further seeds."""
 
+HEALTHY, SICK = "published rate", "twenty times the rate"
+"""Of the trainings whose first pass is watched."""
+
 WEIGHTS, ALPHAS = (0.0, 1.0, 5.0, 25.0), (0.01, 0.05, 0.15)
 """The ablation's; at weight 0 alpha means nothing."""
 
@@ -115,6 +118,16 @@ def precisions(profile: Config) -> Rows:
     return {name: replace(row, kind="precision") for name, row in methods(profile).items() if name in REPEATED}
 
 
+def starts(profile: Config) -> Rows:
+    """First passes of the proposed training, at the published rate and at one that few survive."""
+    few = profile != PAPER
+    one = replace(methods(profile)["proposed"], kind="starts", epochs=1, drops=(), moments=(), select=False)
+    return {
+        HEALTHY: replace(one, starts=2 if few else 20),
+        SICK: replace(one, starts=2 if few else 10, learning_rate=20 * profile.learning_rate),
+    }
+
+
 def ablation(profile: Config) -> Rows:
     """The regularizer's weight and alpha; and the paper's own step from the offset, and batches twice as large."""
     proposed = methods(profile)["proposed"]
@@ -173,7 +186,7 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
     Example:
         >>> from unmask.experiments.vivek2019.config import SMOKE
         >>> len(grid(SMOKE, seeds=1))
-        66
+        68
     """
     rows, narrow = table3(profile), cifar_rows(CIFAR[profile])
     leading = [rows[name] for name in ("normal", "fgsm", "fgsm_only", "lambda0", "proposed", "pgd")]
@@ -187,7 +200,8 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
     return list(
         dict.fromkeys(
             [
-                *leading, *cheap_first, *others, *black_box, *precisions(profile).values(), *last, *repeated,
+                *leading, *cheap_first, *others, *black_box, *precisions(profile).values(),
+                *starts(profile).values(), *last, *repeated,
                 *sources_of(colour), *colour, *sources_of(colour_black_box), *colour_black_box,
                 *single_step(profile).values(), *ablation(profile).values(),
                 *timings(profile), *sources_of(whole), *whole,
@@ -211,6 +225,8 @@ def cost(config: Config) -> float:
         return test * (2 * sum(attacked) + 4 * forward)
     if config.kind == "precision":
         return 4 * config.sample_images * (short + longer) * forward
+    if config.kind == "starts":
+        return config.starts * training * passes(config) * forward
     if config.kind == "timing":
         return config.rounds * 14 * 3 * config.timed_updates * config.batch_size * forward
     total = training * passes(config, sum(attacked) / len(attacked) / forward)

@@ -10,6 +10,7 @@ from typing import Any
 from unmask.experiments.vivek2019 import kept
 from unmask.experiments.vivek2019.config import Config
 from unmask.experiments.vivek2019.grid import timed
+from unmask.experiments.vivek2019.starts import starts
 from unmask.experiments.vivek2019.timing import methods_timed, timing
 from unmask.experiments.vivek2019.train import train
 
@@ -38,6 +39,8 @@ def run(
         return kept.transfer(config, work=work)
     if config.kind == "precision":
         return kept.precision(config, work=work)
+    if config.kind == "starts":
+        return starts(config, work=work, progress=progress)
     if config.kind == "timing":
         return timing(config, methods_timed(config, timed(config)))
     return train(config, work=work, progress=progress)
