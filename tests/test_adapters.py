@@ -265,7 +265,7 @@ def test_an_audit_says_what_it_could_not_run(perceptron, task):
     there, here = ({finding.name for finding in one.findings} for one in (whole, report))
     assert there - here == set(report.not_run) - {"non-differentiable operations"}
     assert here - there == {"reference attack weaker than queries"}
-    assert [attack.name for attack in report.attacks] == ["reference attack", "1000 queries"]
+    assert [attack.name for attack in report.attacks] == ["reference attack", "1000 queries", "random signs, 10 draws"]
     assert report.reference.startswith("Square: epsilon 0.1, queries 1000")
     assert report.clean == whole.clean
     assert report.robust.count < report.clean.count
@@ -279,7 +279,7 @@ def test_a_claim_about_a_black_box_may_rest_on_any_attack(perceptron, task, tmp_
     assert [weakness.name for weakness in report.decision.weaknesses] == ["reference attack weaker than queries"]
     assert (report.verdict, report.causes) == ("inconclusive", [])
     assert report.robust.value < report.claimed.value
-    assert [attack.name for attack in report.attacks][-1] == "1000 queries"
+    assert [attack.name for attack in report.attacks][-2:] == ["1000 queries", "random signs, 10 draws"]
     report.to_html(tmp_path / "report.html")
     assert "no gradients: float32 saturation, logit scale" in (tmp_path / "report.html").read_text()
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unmask.adapters import black_box
-from unmask.attacks import FGSM, FRSM, PGD, Through
+from unmask.adapters import black_box, normalised
+from unmask.attacks import APGD, FGSM, FRSM, PGD, TargetedAPGD, Through
 from unmask.attacks.trial import examined, predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
@@ -264,6 +264,14 @@ def test_what_was_kept_is_not_taken_for_another_models(linear, perceptron, task,
     assert report.correct == audit(linear, *task, epsilon=EPSILON).correct
 
 
+def test_what_was_kept_is_not_taken_for_that_of_another_wrapper(perceptron, task, tmp_path):
+    """Whose settings are no weights."""
+    with pytest.raises(Stopped):
+        audit(normalised(perceptron, mean=0.9, std=0.3), *task, epsilon=EPSILON, keep=tmp_path, progress=_kill_at_many)
+    report = audit(normalised(perceptron, mean=0.0, std=1.0), *task, epsilon=EPSILON, keep=tmp_path)
+    assert report.correct == audit(perceptron, *task, epsilon=EPSILON).correct
+
+
 def _kill_at_many(stage, share):
     if stage == "Auto-PGD":
         raise Stopped
@@ -280,7 +288,9 @@ def test_a_damaged_outcome_is_made_anew(perceptron, plain, task, tmp_path):
 def test_what_there_was_no_time_for_is_said(perceptron, task):
     report = audit(perceptron, *task, epsilon=0.02, budget=1e-6)
     assert report.verdict == "inconclusive"
-    assert report.not_run["single-step attack too weak"] == report.not_run["Auto-PGD"] == "no time"
+    for name in ("single-step attack too weak", "Auto-PGD", "curves over epsilon"):
+        assert report.not_run[name] == "no time"
+    assert not report.curves
     assert "no time" in report.decision.reason
     assert [attack.name for attack in report.attacks] == ["reference attack"]
 
@@ -386,6 +396,81 @@ def test_an_attack_of_the_users_takes_part(perceptron, task):
     )
     assert plain.verdict == "not masked"
     assert {"your attack 1", "your attack 2"} <= {attack.name for attack in plain.attacks}
+
+
+def thorough(model, images, labels):
+    """Nothing but gradients, many of them."""
+    found = images
+    for seed in range(3):
+        for attack in (APGD(epsilon=0.12, steps=30, seed=seed), TargetedAPGD(epsilon=0.12, steps=20, seed=seed)):
+            left = predict(model, found) == labels
+            if left.any():
+                found = found.clone()
+                found[left] = attack(model, images[left], labels[left])
+    return found
+
+
+def test_a_thorough_attack_along_gradients_is_no_sign_of_masking(perceptron, task):
+    """It is held against as many gradients as it takes, which its settings do not tell."""
+    report = audit(perceptron, *task, epsilon=0.12, attacks=[thorough], effort=QUICK)
+    assert report.verdict == "not masked"
+
+
+def test_an_attack_of_the_users_is_run_on_however_few_are_left(perceptron, task):
+    seen = []
+
+    def watched(model, images, labels):
+        seen.append(len(images))
+        return images
+
+    report = audit(perceptron, *task, epsilon=0.18, attacks=[watched], effort=QUICK)
+    assert 0 < sum(seen) < 20
+    assert report.verdict == "not masked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fussy:
+    """Refuses epsilon 0, and any loss but its own."""
+
+    epsilon: float
+    loss: str = "ce"
+
+    def __call__(self, model, images, labels):
+        if not self.epsilon or self.loss != "ce":
+            raise KeyError(self.loss)
+        return FGSM(epsilon=self.epsilon, loss=cross_entropy)(model, images, labels)
+
+
+def test_a_reference_that_cannot_be_changed_is_audited_all_the_same(perceptron, plain, task):
+    report = audit(ScaledLogits(perceptron, 300.0), *task, epsilon=EPSILON, reference=Fussy(epsilon=EPSILON))
+    assert (report.verdict, report.causes[0]) == ("masked", "float32 saturation")
+
+
+class OnlyFloat32(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        assert images.dtype == torch.float32
+        return self.model(images)
+
+
+def test_a_model_that_refuses_float64_is_audited(perceptron, task):
+    report = audit(OnlyFloat32(perceptron), *task, epsilon=EPSILON, effort=QUICK)
+    assert report.not_run["too little precision"].startswith("a float64 copy of the model fails: ")
+
+
+def test_the_order_of_the_images_decides_nothing(perceptron, task):
+    """Operations that only some images need a stand-in for are found on whichever comes first."""
+
+    def clamped(images):
+        return perceptron(images).clamp(-6, 6)
+
+    images, labels = task
+    lead = perceptron(images).detach().amax(1).argsort()
+    one, two = (audit(clamped, images[way], labels[way], epsilon=EPSILON, effort=QUICK) for way in (lead, lead.flip(0)))
+    assert (one.verdict, one.causes, one.robust) == (two.verdict, two.causes, two.robust)
 
 
 def test_an_attack_of_the_users_that_goes_too_far_is_refused(perceptron, task):

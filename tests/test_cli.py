@@ -24,7 +24,8 @@ from unmask.cli import main
 from unmask.cli.attack import ATTACKS
 from unmask.cli.audit import REFERENCES
 from unmask.models import build
-from unmask.models.masked import ScaledLogits, SoftmaxOutput
+from unmask.models.masked import InputNoise, ScaledLogits, SoftmaxOutput
+from unmask.probes import QUICK
 from unmask.report import Report
 from unmask.weights import load_weights, read_tensors, save_weights
 
@@ -308,6 +309,10 @@ def edited(report, change):
     record.to_json(report)
 
 
+def round_to_bfloat16(tensors):
+    tensors |= {name: one.bfloat16() for name, one in tensors.items() if one.is_floating_point()}
+
+
 def move_out_of_the_ball(tensors):
     tensors["adversarial"][4, 0, 0, 0] = (tensors["clean"][4, 0, 0, 0] + 0.5) % 1
 
@@ -342,6 +347,39 @@ def test_the_first_image_that_breaks_the_claim_is_named(change, data, message, a
     assert re.search(rf"The claim does not hold: image {index}, found by [a-z0-9 ,-]+, {message}", result.stdout)
 
 
+def noisy():
+    return InputNoise(trained(), sigma=0.1).eval()
+
+
+def test_a_true_claim_about_a_model_that_answers_at_random_is_confirmed(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    out = ["--samples", 100, "--quick", "--out", tmp_path]
+    assert unmask("audit", "test_cli:noisy", *DATA, *BOUND, *out).exit_code == 0
+    result = verify(tmp_path, "--model", "test_cli:noisy")
+    assert result.exit_code == 0, result.stdout
+    assert "The model answers at random" in result.stdout
+
+
+def test_a_quick_audit_of_many_images_is_verified_on_the_users_own(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("unmask.probes.QUICK", replace(QUICK, images=40))
+    assert unmask("audit", "test_cli:trained", *DATA, *BOUND, "--quick", "--out", tmp_path).exit_code == 0
+    assert Report.from_json(tmp_path / "report.json").samples == 40
+    result = verify(tmp_path, "--model", "test_cli:trained", *DATA)
+    assert result.exit_code == 0, result.stdout
+
+
+def test_evidence_in_a_coarser_precision_is_refused(audits, tmp_path, monkeypatch):
+    """Rounding would hide that pixels were moved too far."""
+    monkeypatch.chdir(audits)
+    for path in (audits / "trained").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    edited(tmp_path / "report.json", round_to_bfloat16)
+    result = verify(tmp_path, "--model", "test_cli:trained")
+    assert result.exit_code == 2
+    assert "expected images in the model's precision, torch.float32, found torch.bfloat16" in result.stderr
+
+
 def at_random():
     return lambda images: torch.rand(len(images), 10)
 
@@ -350,7 +388,7 @@ def test_a_model_that_answers_at_random_is_told(audits, monkeypatch):
     monkeypatch.chdir(audits)
     result = verify("fixed", "--model", "test_cli:at_random")
     assert result.exit_code == 1
-    assert "The model is random: at a second look " in result.stdout
+    assert "The model answers at random: what counts is its mean over draws" in result.stdout
 
 
 @pytest.mark.parametrize(

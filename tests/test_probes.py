@@ -350,7 +350,7 @@ def test_noise_counts_what_is_fooled_of_what_was_right(perceptron, held_out):
 def test_smoothness_asks_for_enough_images():
     trial = Trial(attacks=[FGSM(epsilon=0.1)])
     images, labels = torch.rand(19, 1, 2, 2), torch.ones(19, dtype=torch.int64)
-    finding = Smoothness(one=trial, many=trial, repair=against(trial, trial))(always(5.0), images, labels)
+    finding = Smoothness(clean=trial, one=trial, many=trial, repair=against(trial, trial))(always(5.0), images, labels)
     assert (finding.value, finding.fired) == (0, False)
 
 

@@ -18,7 +18,7 @@ from unmask.experiments.zoo.audits import audited
 from unmask.experiments.zoo.cases import SCALES, Case, cases
 from unmask.experiments.zoo.defences import DEFENCES
 from unmask.experiments.zoo.expected import BY_DEFENCE, acceptable
-from unmask.experiments.zoo.floors import as_flags, strongest, unchanged
+from unmask.experiments.zoo.floors import as_flags, strongest
 from unmask.experiments.zoo.linear import worst_margin
 from unmask.experiments.zoo.networks import METHODS, PASSES, WITHIN, Network, audited_images, untrained
 from unmask.experiments.zoo.page import section
@@ -28,6 +28,7 @@ from unmask.experiments.zoo.truth import EDGE, check_exact, comparisons, establi
 from unmask.gradients import input_gradient
 from unmask.models.masked import InputNoise, SoftmaxOutput, ZeroBackward
 from unmask.numerics import undisturbed
+from unmask.probes.sweep import unchanged
 from unmask.sweeps import identify, read_run
 from unmask.verdict import paired_gain
 

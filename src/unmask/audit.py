@@ -16,19 +16,22 @@ from unmask.attacks.trial import examined
 from unmask.evidence import Worst, collect, digest, pack, reexamined
 from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
 from unmask.losses import cross_entropy, log_odds
-from unmask.numerics import Batches, Model, derive_seed, drawn
-from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError
+from unmask.numerics import Batches, Model
+from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError, RefusedError
 from unmask.probes.curves import curves_of
 from unmask.probes.kept import Kept, task_of
 from unmask.probes.ledger import Progress
 from unmask.record import AttackResult, Curve, Finding, Proportion
 from unmask.report import Report
-from unmask.subject import Subject, examine, gather
+from unmask.subject import Subject, chosen, examine, gather
 from unmask.threat import parse_epsilon
 from unmask.verdict import decide, proportion
 
 NO_TIME = "no time"
 """Why something was not run."""
+
+CURVES = "curves over epsilon"
+"""What they are called where there was no time for them."""
 
 DRAWS, FRESH_DRAWS = 8, 32
 """A model that answers at random is taken to decide by the mean over so many draws; in the end over so many others."""
@@ -96,10 +99,11 @@ def audit(
     images, labels = gather(images, labels)
     total = len(labels)
     if effort.images is not None:
-        rows = drawn(images, effort.images, seed=derive_seed(seed, "images"))
+        rows = chosen(images, effort.images, seed)
         images, labels = images[rows], labels[rows]
     audited = examine(model, images, labels, batches=batches, classes=None if classes is None else len(classes))
-    kept = Kept(folder=keep, task=task_of(model, images, labels, bound, seed, effort, twin)) if keep else None
+    settings = (bound, seed, effort, twin, audited.answers)
+    kept = Kept(folder=keep, task=task_of(model, images, labels, *settings)) if keep else None
     ledger = Ledger(
         images=audited.images,
         labels=audited.labels,
@@ -157,7 +161,9 @@ def _run(battery: Battery, audited: Subject) -> _Found:
     clean, claimed = kit.clean(*task), kit.claimed(*task)
     findings, unanswered = _ask(battery, audited)
     left_out = _search(battery, audited, findings)
-    curves = curves_of(kit, gradients=audited.gradients)
+    curves = [] if ledger.late else curves_of(kit, gradients=audited.gradients)
+    if not curves:
+        left_out[CURVES] = NO_TIME
     ledger.close()
     worst, said = ledger.reached(), claimed.correct.tolist()
     if audited.random:
@@ -233,6 +239,7 @@ def _report(
         evidence_digest=hashlib.sha256(evidence).hexdigest(),
         not_run=not_run | found.left_out | battery.skipped,
         evidence=evidence,
+        given=total if total > len(labels) else 0,
     )
 
 
@@ -246,10 +253,15 @@ def _ask(battery: Battery, audited: Subject) -> tuple[list[Finding], dict[str, s
     """What the probes found, and those there was no time for."""
     findings, unanswered = [], {}
     for probe in battery.probes:
+        if battery.kit.ledger.late:
+            unanswered[probe.name] = NO_TIME
+            continue
         try:
             findings.append(probe(audited.model, audited.images, audited.labels))
         except OutOfTimeError:
             unanswered[probe.name] = NO_TIME
+        except RefusedError as error:
+            battery.skipped[probe.name] = f"the reference attack fails when it is changed: {error}"
     return findings, unanswered
 
 
@@ -260,15 +272,15 @@ def _search(battery: Battery, audited: Subject, findings: Sequence[Finding]) -> 
     one that fools the model on average.
     """
     ledger, left_out = battery.kit.ledger, {}
-    for trial in battery.search(findings):
-        standing = ledger.reached().correct | torch.tensor(audited.random)
-        if not standing.any():
+    for stage in battery.search(findings):
+        standing = ledger.reached().nearest(stage.share, all_of_them=audited.random)
+        if not len(standing):
             break
-        part = ledger.part(standing.nonzero().flatten())
+        part = ledger.part(standing)
         try:
-            trial(audited.model, part.images, part.labels)
+            stage.trial(audited.model, part.images, part.labels)
         except OutOfTimeError:
-            left_out[trial.name] = NO_TIME
+            left_out[stage.trial.name] = NO_TIME
     return left_out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -52,6 +53,17 @@ class Worst:
         for held, found in zip((self.images, self.predictions, self.correct, self._loss), outcome, strict=True):
             held[rows[new]] = found[new]
         self.attack[rows[new]] = self._added
+
+    def nearest(self, share: float, *, all_of_them: bool = False) -> Tensor:
+        """The numbers, rising, of that share of the standing examples, or of all, that are nearest to the boundary.
+
+        Example:
+            >>> images, label, right = torch.zeros(2, 1, 1, 2), torch.tensor([0, 0]), torch.tensor([True, True])
+            >>> Worst(Outcome(images, label, right, torch.tensor([-0.5, -9.0]))).nearest(0.5)
+            tensor([0])
+        """
+        rows = torch.arange(len(self.correct)) if all_of_them else self.correct.nonzero().flatten()
+        return rows[self._loss[rows].abs().argsort(stable=True)[: math.ceil(share * len(rows))]].sort().values
 
 
 def reexamined(worst: Worst, claimed: Tensor, images: Tensor, examine: Callable[[Tensor], Outcome]) -> Worst:

@@ -202,6 +202,7 @@ class AuditRecord:
         evidence_digest: SHA-256 of the file that holds the images that fooled the model.
         not_run: what could not be tried on this model, by name, and why.
         surfaces: the loss around a few of the specimens; none for a model without gradients.
+        given: how many images there were, where ``samples`` were drawn from more; 0 where all were audited.
     """
 
     subject: str
@@ -228,6 +229,7 @@ class AuditRecord:
     evidence_digest: str = ""
     not_run: Mapping[str, str] = field(default_factory=dict)
     surfaces: Sequence[Surface] = ()
+    given: int = 0
 
     @property
     def verdict(self) -> str:

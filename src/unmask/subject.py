@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from unmask.gradients import Detached, NoGradientError, input_gradient
-from unmask.numerics import Batches, Model, out_of_memory, undisturbed
+from unmask.numerics import Batches, Model, derive_seed, drawn, out_of_memory, undisturbed
 from unmask.threat import check_batch
 
 SOME = 64
 """So many images are enough to see whether a model answers at random."""
+
+FEW = 8
+"""The answers to so many tell two models apart."""
 
 ROUNDING = 1e-4
 """Logits that differ by less than this share of the largest of them differ by rounding."""
@@ -50,6 +53,7 @@ class Subject:
         classes: how many; ``notes``: what a reader of the report must know.
         gradients: whether the model can be asked for them; what it then answers may still be useless.
         random: whether it gives the same images other logits when it is asked again.
+        answers: what it says to some of the images, rounded: another model, or the same in another wrapper, says else.
     """
 
     model: Model
@@ -60,6 +64,7 @@ class Subject:
     notes: Sequence[str]
     gradients: bool = True
     random: bool = False
+    answers: Sequence[Sequence[float]] = ()
 
 
 def gather(images: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -84,6 +89,16 @@ def gather(images: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | No
         raise ValueError("images: expected at least one, got none")
     check_batch(images, labels)
     return images.detach().cpu(), labels.cpu()
+
+
+def chosen(images: Tensor, count: int, seed: int) -> Tensor:
+    """The numbers of the images that an audit of so many looks at, by its seed.
+
+    Example:
+        >>> chosen(torch.rand(3, 1, 2, 2), 5, seed=0)
+        tensor([0, 1, 2])
+    """
+    return drawn(images, count, seed=derive_seed(seed, "images"))
 
 
 def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, classes: int | None = None) -> Subject:
@@ -144,6 +159,7 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
         notes=notes,
         gradients=failure is not True,
         random=random,
+        answers=[[float(f"{one:.2g}") for one in row] for row in logits[:FEW].tolist()],
     )
 
 
@@ -195,4 +211,5 @@ def _answers_at_random(model: Model, images: Tensor, batches: Batches) -> bool:
 def _are_probabilities(logits: Tensor) -> bool:
     """Whether every row is a distribution; a single row of logits would be so by chance only."""
     sums = logits.double().sum(1)
-    return bool((logits >= 0).all() and (logits <= 1).all() and ((sums - 1).abs() < 1e-3).all())
+    rounding = max(1e-3, logits.shape[1] * torch.finfo(logits.dtype).eps)
+    return bool((logits >= 0).all() and (logits <= 1).all() and ((sums - 1).abs() < rounding).all())

@@ -124,7 +124,10 @@ def decide(
     doubtful = {finding.name: _gain(finding, claimed, 1) for finding in findings if finding.kind == "masking"}
     open_questions = [one for one in findings if one.name in doubtful and doubtful[one.name].high > one.effect]
     if open_questions:
-        reason = _undecided(open_questions[0], doubtful[open_questions[0].name])
+        name = open_questions[0].name
+        only_corrected = doubtful[name].low > open_questions[0].effect  # a correction alone keeps it from being settled
+        gain, comparisons = (gains[name], len(decisive)) if only_corrected else (doubtful[name], 1)
+        reason = _undecided(open_questions[0], gain, comparisons)
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
     if not_run:
         answer, reason = _without_all(not_run, left)
@@ -162,10 +165,10 @@ def _because(causes: Sequence[Cause]) -> str:
     )
 
 
-def _undecided(finding: Finding, gain: PairedGain) -> str:
+def _undecided(finding: Finding, gain: PairedGain, comparisons: int) -> str:
     """What is open, and how many images would settle it: the interval's half width must fall below the distance."""
     distance = max(abs(gain.gain - finding.effect), finding.effect / 4)
-    z = _stats().norm.ppf(1 - (1 - LEVEL) / 2)
+    z = _stats().norm.ppf(1 - (1 - LEVEL) / 2 / comparisons)
     needed = math.ceil(z**2 * gain.variance / distance**2)
     return (
         f"The symptom of {finding.name} is present, and its remedy gains between {100 * gain.low:.1f} and "

@@ -11,7 +11,7 @@ from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
 from unmask.probes.direction import Direction
 from unmask.probes.finite import FiniteDifferences
-from unmask.probes.kit import FULL, QUICK, Effort, Kit
+from unmask.probes.kit import FULL, QUICK, Effort, Kit, RefusedError
 from unmask.probes.leaking import Leaking
 from unmask.probes.ledger import Ledger, OutOfTimeError, Part
 from unmask.probes.noise import Noise
@@ -46,6 +46,7 @@ __all__ = [
     "Probabilities",
     "Probe",
     "Randomness",
+    "RefusedError",
     "Repair",
     "Rising",
     "Saturation",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -15,8 +16,23 @@ from unmask.probes.activations import Activations
 from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
 from unmask.probes.finite import FiniteDifferences
-from unmask.probes.kit import ELSE, EOT_DRAWS, LOOK, Kit, changed, cost_of, has, loss_of, saturates
+from unmask.probes.kit import (
+    CLOSEST,
+    ELSE,
+    EOT_DRAWS,
+    LOOK,
+    Kit,
+    changed,
+    cost_of,
+    has,
+    loss_of,
+    ours,
+    saturates,
+    spent,
+    variant,
+)
 from unmask.probes.leaking import Leaking
+from unmask.probes.ledger import Part
 from unmask.probes.noise import Noise
 from unmask.probes.operations import OPERATIONS, operations, with_backward
 from unmask.probes.precision import PRECISION, in_float64, precision
@@ -56,8 +72,21 @@ COLLAPSE = 0.12
 SCORES = 1000
 """Looks of the search at a model that gives no gradients."""
 
+SOME = 64
+"""So many images show what a model does on its way, and whether a stand-in for it works."""
+
+SHARPER, AIMED = 0.3, 0.2
+"""Shares of the standing images, the nearest to falling, that the search's dearer stages are for."""
+
 BLIND = {Vanishing.name, Activations.name, FiniteDifferences.name, Noise.name, BlackBox.name}
 """Symptoms of gradients that are useless as such: the search for the worst case then asks for scores as well."""
+
+
+class Stage(NamedTuple):
+    """Of the search for the worst case: a trial, and the share of the standing images that it is for."""
+
+    trial: Trial
+    share: float = 1.0
 
 
 class Battery:
@@ -99,15 +128,16 @@ class Battery:
         """Whether a float64 copy, or a stand-in for operations without a derivative, has another gradient."""
         kit, batches = self.kit, self.kit.ledger.batches
         probes: list[Probe] = []
-        one = (kit.ledger.images[:1], kit.ledger.labels[:1])
+        part = kit.ledger.sample(SOME, seed=derive_seed(kit.seed, "stand-ins"))
+        some = (part.images, part.labels)
         try:
-            exact = in_float64(kit.model, *one, batches)
+            exact = in_float64(kit.model, *some, batches)
             probes.append(precision(exact, kit.instead(exact, "a float64 copy", factor=2), batches))
             self.stand_ins[PRECISION] = exact
         except ValueError as error:
             self.skipped[PRECISION] = str(error)
         try:
-            smooth, found = with_backward(kit.given, *one, batches)
+            smooth, found = with_backward(kit.given, *some, batches)
         except ValueError as error:
             self.skipped[OPERATIONS] = str(error)
             return probes
@@ -123,31 +153,37 @@ class Battery:
         if not self.gradients:
             return first + SCORES * LOOK
         always = 6 * (1 + LOOK) + effort.steps + effort.draws * LOOK + effort.rivals * (1 + LOOK)
-        return first + always + effort.search * (kit.classes + 1)
+        return first + always + effort.search * (1 + 5 * SHARPER + 5 * CLOSEST * AIMED)
 
-    def search(self, findings: Sequence[Finding]) -> Iterator[Trial]:
-        """Attacks for the worst case, one after another; each is for those still standing when its turn comes."""
+    def search(self, findings: Sequence[Finding]) -> Iterator[Stage]:
+        """Attacks for the worst case, one after another; each is for those still standing when its turn comes.
+
+        Few steps for all of them tell which are near to falling; most of the budget is for those.
+        """
         kit, steps = self.kit, self.kit.effort.search
         if not self.gradients:
+            yield Stage(kit.noise)
             return
-        yield kit.rivals
+        yield Stage(kit.rivals)
         if not steps:
             return
         seed, fired = derive_seed(kit.seed, "worst case"), {finding.name for finding in findings if finding.fired}
         through, factor = self._repaired(fired)
-        auto = APGD(epsilon=kit.epsilon, steps=steps, seed=seed)
-        yield kit.ledger.trial("Auto-PGD", factor * (steps + 2 * LOOK), through(auto))
+        for name, share, few in (("Auto-PGD", 1.0, steps), ("longer Auto-PGD", SHARPER, 5 * steps)):
+            auto = APGD(epsilon=kit.epsilon, steps=few, seed=derive_seed(seed, name))
+            yield Stage(kit.ledger.trial(name, factor * (few + 2 * LOOK), through(auto)), share)
         if kit.classes >= 4:
-            targets = min(kit.effort.rivals, kit.classes - 1)
-            towards = TargetedAPGD(epsilon=kit.epsilon, steps=steps, targets=targets, seed=seed)
-            yield kit.ledger.trial("Auto-PGD towards each rival", factor * targets * (steps + LOOK), through(towards))
+            aimed = TargetedAPGD(epsilon=kit.epsilon, steps=5 * steps, targets=CLOSEST, seed=seed)
+            cost = factor * CLOSEST * (5 * steps + LOOK)
+            yield Stage(kit.ledger.trial("Auto-PGD towards the closest rivals", cost, through(aimed)), AIMED)
         if fired & BLIND:
-            yield kit.search(kit.effort.queries)
+            yield Stage(kit.search(kit.effort.queries))
+            where = kit.ledger.batches.device
             network = surrogate(
-                kit.model, kit.ledger.images, epsilon=kit.epsilon, seed=derive_seed(kit.seed, "surrogate")
+                kit.model, kit.ledger.images.to(where), epsilon=kit.epsilon, seed=derive_seed(kit.seed, "surrogate")
             )
             transfer = Through(attack=PGD(epsilon=kit.epsilon, steps=kit.effort.steps, seed=seed), stand_in=network)
-            yield kit.ledger.trial("transfer from a surrogate", kit.effort.steps, transfer)
+            yield Stage(kit.ledger.trial("transfer from a surrogate", kit.effort.steps, transfer))
 
     def _repaired(self, fired: Set[str]) -> tuple[Callable[[Attack], Attack], float]:
         """What makes an attack one on the model as far as it can be repaired, and how much dearer that is."""
@@ -168,7 +204,7 @@ class Battery:
 def _about_the_loss(kit: Kit) -> list[Probe]:
     """What the reference's own loss makes of the logits."""
     reference, batches = kit.reference, kit.ledger.batches
-    if has(reference, "loss"):
+    if ours(loss_of(reference)):
         given, repaired = [reference], [changed(reference, loss=log_odds)]
     else:
         given = [reference, FGSM(epsilon=kit.epsilon, loss=cross_entropy)]
@@ -229,14 +265,14 @@ def _about_gradients(kit: Kit) -> list[Probe]:
         Vanishing(attack=kit.many, repair=kit.blind, batches=batches),
         Activations(attack=kit.many, repair=kit.blind, batches=batches),
         Noise(noise=kit.noise, gradients=kit.many, clean=kit.clean, repair=kit.blind),
-        Smoothness(one=kit.one, many=kit.many, repair=smooth, batches=batches),
+        Smoothness(clean=kit.clean, one=kit.one, many=kit.many, repair=smooth),
         FiniteDifferences(epsilon=kit.epsilon, some=kit.glance, seed=kit.seed, repair=kit.blind, batches=batches),
         Randomness(repair=kit.averaged, batches=batches),
         BlackBox(
             gradients=[kit.many, kit.rivals],
             other=kit.search(effort.glance),
             some=few,
-            repair=replace(kit.blind, effect=ELSE),
+            repair=lambda part: replace(kit.blind, effect=ELSE),
         ),
         Strength(control=kit.one, remedy=kit.many),
         Leaking(clean=kit.clean, one=kit.one, random=kit.started, many=kit.many, batches=batches),
@@ -246,33 +282,41 @@ def _about_gradients(kit: Kit) -> list[Probe]:
 def _about_other_attacks(kit: Kit, gradients: bool) -> list[Probe]:
     """Whether transfer from the twin, or an attack of the user's, beats the model's own gradients, or else queries."""
 
-    def probe(name: str, trial: Trial, cost: float, **words: str) -> Probe:
-        budget = max(cost, kit.effort.steps)
+    def probe(name: str, trial: Trial, cost: Callable[[Part], float], **words: str) -> Probe:
+        def repair(part: Part | None) -> Repair:
+            budget = max(cost(part) if part is not None else 0, kit.effort.steps)
+            return Repair(
+                does="the other attack",
+                against="gradients with as many looks" if gradients else "queries",
+                control=kit.steepest(budget) if gradients else kit.search(SCORES),
+                remedy=trial,
+                effect=ELSE,
+            )
+
         return BlackBox(
             name=name,
             gradients=[kit.many, kit.rivals] if gradients else [kit.search(SCORES)],
             other=trial,
             some=kit.ledger.part,
             threshold=EFFECT,
-            repair=Repair(
-                does="the other attack",
-                against="gradients with as many looks" if gradients else "queries",
-                control=kit.restarted(budget) if gradients else kit.search(SCORES),
-                remedy=trial,
-            ),
+            repair=repair,
             **words,
         )
 
     probes: list[Probe] = []
     if (other := kit.twin) is not None:
-        twin, cost = kit.repeated(lambda model: other, "on the twin"), kit.effort.steps + 2 * LOOK
+        twin = kit.repeated(lambda model: other, "on the twin")
         advice = "The defence hides the way to errors that its twin shows: report the lower figure."
-        probes.append(probe("transfer beats gradients", twin, cost, what="found without the defence", advice=advice))
+        cost = kit.effort.steps + 2 * LOOK
+        probes.append(
+            probe("transfer beats gradients", twin, lambda part: cost, what="found without the defence", advice=advice)
+        )
     for number, attack in enumerate(kit.own, 1):
         name = f"your attack {number}" if len(kit.own) > 1 else "your attack"
-        cost, advice = cost_of(attack), "Your attack knows what gradients alone do not: report its figure."
-        trial = kit.ledger.trial(name, cost, attack)
-        probes.append(probe(f"{name} beats gradients", trial, cost, what="which was given", advice=advice))
+        advice = "Your attack knows what gradients alone do not: report its figure."
+        trial = kit.ledger.trial(name, cost_of(attack), attack)
+        counted = partial(spent, attack, kit.model, batches=kit.ledger.batches)
+        probes.append(probe(f"{name} beats gradients", trial, counted, what="which was given", advice=advice))
     return probes
 
 
@@ -286,13 +330,15 @@ def _about_the_reference(kit: Kit, sound: Trial) -> list[Probe]:
     reference, batches = kit.reference, kit.ledger.batches
 
     def alone(name: str, **settings: float) -> Trial:
-        return Trial(attacks=[changed(reference, **settings)], name=name, batches=batches, judge=kit.ledger.judge)
+        attack = kit.as_claimed(variant(changed(reference, **settings)))
+        return Trial(attacks=[attack], name=name, batches=batches, judge=kit.ledger.judge)
 
     probes: list[Probe] = [
         Broken(
             reference=kit.claimed,
             repair_by=sound,
             epsilon=kit.epsilon,
+            clean=kit.clean,
             still=alone("reference at epsilon 0", epsilon=0.0) if has(reference, "epsilon") else None,
             single=alone("reference, one step", steps=1) if has(reference, "steps") else None,
             batches=batches,

@@ -28,6 +28,7 @@ class BlackBox:
         gradients: attacks along the gradient; ``other``: the short search.
         what: the other attack in words; ``advice``: what to do if it wins.
         some: takes the numbers of examples to a sample of them.
+        repair: takes those that were asked about, or nothing if no symptom is present, to the remedy and its control.
 
     Example:
         >>> from unmask.attacks import FGSM, Square
@@ -37,7 +38,7 @@ class BlackBox:
         ...     gradients=[step],
         ...     other=search,
         ...     some=lambda rows: Part(rows, images, labels),
-        ...     repair=Repair(does="search", against="a step", control=step, remedy=search),
+        ...     repair=lambda part: Repair(does="search", against="a step", control=step, remedy=search),
         ... )
         >>> probe(lambda x: x.flatten(1), images, labels).fired
         False
@@ -46,7 +47,7 @@ class BlackBox:
     gradients: Sequence[Trial]
     other: Trial
     some: Callable[[Tensor], Part]
-    repair: Repair
+    repair: Callable[[Part | None], Repair]
     name: str = "queries beat gradients"
     what: str = "which use no gradient"
     advice: str = (
@@ -62,20 +63,18 @@ class BlackBox:
         """Measure the symptom on a sample, and what the remedy gains."""
         held = [trial(model, images, labels).correct for trial in self.gradients]
         standing = torch.stack(held).all(0).nonzero().flatten()
-        value, asked = 0.0, 0
-        if len(standing) >= self.FEWEST:
-            part = self.some(standing)
-            fallen = ~self.other(model, part.images, part.labels).correct
-            value, asked = fallen.double().mean().item(), len(fallen)
-        fired = value > self.threshold
+        value, part = 0.0, self.some(standing)
+        if len(part.rows):
+            value = (~self.other(model, part.images, part.labels).correct).double().mean().item()
+        fired = value > self.threshold and len(standing) >= self.FEWEST
         return Finding(
             name=self.name,
             kind="masking",
             value=value,
             threshold=self.threshold,
             fired=fired,
-            symptom=f"Of {asked} images that withstand {' and '.join(one.name for one in self.gradients)}, "
+            symptom=f"Of {len(part.rows)} images that withstand {' and '.join(one.name for one in self.gradients)}, "
             f"{100 * value:.1f} % fall to {self.other.name}, {self.what}.",
             advice=self.advice,
-            **self.repair(fired, model, images, labels),
+            **self.repair(part if fired else None)(fired, model, images, labels),
         )

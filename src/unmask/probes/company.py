@@ -15,7 +15,7 @@ from unmask.subject import ROUNDING
 
 @dataclass(frozen=True, kw_only=True)
 class Company:
-    """Symptom: a batch and the same batch with its second half exchanged differ in the first half's logits.
+    """Symptom: the logits of an image change when the images beside it, every other one, become their negatives.
 
     Batch normalisation with the batch's own statistics does that. An attack then fools a batch, not an image, and
     accuracy depends on how the images are put together. It decides nothing by itself. Models that answer at random are

@@ -6,7 +6,7 @@ from typing import Any
 
 from unmask.attacks import FGSM, FRSM, PGD, Attack, Square
 from unmask.numerics import derive_seed
-from unmask.probes.kit import Kit
+from unmask.probes.kit import Kit, cost_of
 from unmask.probes.sweep import accuracy_curve
 from unmask.record import Curve
 
@@ -32,7 +32,8 @@ def curves_of(kit: Kit, *, gradients: bool) -> list[Curve]:
     epsilons, curves = sorted({*GRID, kit.epsilon}), []
     for name, (attack, cost) in _shown(kit.reference, kit.epsilon, gradients).items():
         kit.ledger.work(f"{name}, over epsilon", len(epsilons) * cost)
-        task = (kit.model, part.images, part.labels)
+        model = kit.given if attack is kit.reference else kit.model
+        task = (model, part.images, part.labels)
         curves.append(accuracy_curve(name, attack, *task, epsilons=epsilons, batches=kit.ledger.batches))
     return curves
 
@@ -43,7 +44,7 @@ def _shown(reference: Attack, epsilon: float, gradients: bool) -> dict[str, tupl
     if isinstance(reference, Square) or not gradients:
         shown[f"{QUERIES} queries"] = (Square(epsilon=epsilon, queries=QUERIES), QUERIES / 2)
     elif hasattr(reference, "sweep"):
-        shown["reference attack"] = (reference, 0.5)
+        shown["reference attack"] = (reference, cost_of(reference))
     if gradients:
         shown["one step, log-odds"] = (FGSM(epsilon=epsilon), 0.5)
         shown[f"{STEPS} steps"] = (PGD(epsilon=epsilon, steps=STEPS), STEPS)

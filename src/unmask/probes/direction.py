@@ -77,8 +77,9 @@ def agreement(model: Model, stand_in: Model, images: Tensor, labels: Tensor) -> 
         >>> agreement(lambda x: x.flatten(1), lambda x: -x.flatten(1), images, labels)
         tensor([0.])
     """
-    with undisturbed(model), undisturbed(stand_in):
+    with undisturbed(model):
         given = input_gradient(model, images, labels).gradient.flatten(1)
+    with undisturbed(stand_in):  # which draws the same numbers again
         wanted = input_gradient(stand_in, images, labels).gradient.flatten(1)
     counted = wanted != 0
     right = ((given.sign() == wanted.sign().to(given)) & counted).sum(1)

@@ -22,7 +22,7 @@ from unmask.weights import digest as weights_digest
 class Kept:
     """A folder with a file per trial that was run, named by all that its outcome depends on.
 
-    A model that is no module has no digest: whoever hands over the same folder again vouches that it is the same model.
+    A model is known by its weights, and by what it says to a few of the images.
 
     Example:
         >>> import tempfile, torch

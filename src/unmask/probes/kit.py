@@ -7,11 +7,12 @@ from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from unmask.attacks import FGSM, FRSM, PGD, RFGSM, Attack, Averaged, Square, Through, Trial
-from unmask.losses import Loss, RivalMargin, dlr, log_odds, margin
-from unmask.numerics import Model, derive_seed
+from unmask.attacks import APGD, FGSM, FRSM, PGD, RFGSM, Attack, Averaged, Square, TargetedAPGD, Through, Trial
+from unmask.losses import Loss, RivalMargin, cross_entropy, dlr, log_odds, margin
+from unmask.numerics import Batches, Model, derive_seed, out_of_memory
 from unmask.probes.ledger import Ledger, Part
 from unmask.probes.probe import Repair
 from unmask.probes.sweep import unchanged
@@ -25,6 +26,12 @@ EOT_STEPS, EOT_DRAWS = 10, 16
 
 ELSE = 0.05
 """What an attack of another kind must win, or one on a model that answers at random: less comes and goes by itself."""
+
+COUNTED = 8
+"""Images on which it is counted what somebody's attack takes."""
+
+CLOSEST = 3
+"""Rivals that dear attacks head for: those with the highest logits."""
 
 OFFSET = 0.1
 """The control's single steps start this share of epsilon away from the image: in effect the same step again."""
@@ -40,7 +47,8 @@ class Effort:
         rivals: so many of the other classes are headed for, one step each, highest logits first.
         glance: looks of the short search by queries, at each of ``few`` images.
         queries: looks of the long one, at each of ``sample`` images, or of all if that leaves the matter open.
-        search: steps of each run of the search for the worst case; 0 for none.
+        search: steps of the search for the worst case on all that stand, of which the nearest to falling get five
+            times as many; 0 for none.
         shown: images that the curves over epsilon are drawn for.
         images: so many of the images are audited; None for all.
 
@@ -56,7 +64,7 @@ class Effort:
     few: int = 100
     queries: int = 600
     sample: int = 250
-    search: int = 10
+    search: int = 20
     shown: int = 100
     images: int | None = None
 
@@ -106,11 +114,15 @@ class Kit:
     @cached_property
     def claimed(self) -> Trial:
         """The reference attack, on what the user handed over."""
-        attack = self.reference if self.given is self.model else Through(attack=self.reference, stand_in=self.as_given)
+        attack = self.as_claimed(self.reference)
         return self.ledger.trial("reference attack", cost_of(self.reference), attack, keep_images=True)
 
+    def as_claimed(self, attack: Attack) -> Attack:
+        """The attack on what the user handed over, in place of the model that was made of it."""
+        return attack if self.given is self.model else Through(attack=attack, stand_in=self.as_given)
+
     def as_given(self, model: Model) -> Model:
-        """What the user handed over, in place of the model that was made of it."""
+        """What the user handed over."""
         return self.given
 
     @cached_property
@@ -176,9 +188,20 @@ class Kit:
         name = f"{steps} steps from {starts + 1} starts"
         return self.ledger.trial(name, budget, *self.many.attacks, *aimed, again)
 
+    def steepest(self, budget: float) -> Trial:
+        """The best that gradients do with ``budget`` of them: the many steps, and Auto-PGD, also towards each rival."""
+        rest, targets = max(budget - self.effort.steps, 0), min(CLOSEST, self.classes - 1)
+        auto = APGD(epsilon=self.epsilon, steps=max(self.effort.steps, round(rest / 2)), seed=self.seed)
+        attacks: list[Attack] = [*self.many.attacks, *self.rivals.attacks, auto]
+        if self.classes >= 4:
+            steps = max(self.effort.steps, round(rest / 2 / targets))
+            attacks.append(TargetedAPGD(epsilon=self.epsilon, steps=steps, targets=targets, seed=self.seed))
+        cost = budget + 2 * self.effort.steps
+        return self.ledger.trial(f"gradients, {budget:.0f} for each image and more", cost, *attacks)
+
     def search(self, queries: int) -> Trial:
         """A search by so many queries."""
-        square = Square(epsilon=self.epsilon, queries=queries, seed=self.seed)
+        square = Square(epsilon=self.epsilon, queries=queries, seed=derive_seed(self.seed, "search"))
         return self.ledger.trial(f"{queries} queries", queries * LOOK, square)
 
     def repeated(self, stand_in: Callable[[Model], Model], how: str, *, factor: float = 1.0) -> Trial:
@@ -262,6 +285,44 @@ def loss_of(attack: Any) -> Loss | None:
     return attack.loss if has(attack, "loss") else None
 
 
+def ours(loss: Loss | None) -> bool:
+    """Whether a loss is one of ours, which another may take the place of.
+
+    Example:
+        >>> ours(log_odds), ours(None)
+        (True, False)
+    """
+    return loss in (cross_entropy, log_odds, margin, dlr) or isinstance(loss, RivalMargin)
+
+
+class RefusedError(Exception):
+    """An attack that was changed, to another epsilon or fewer steps, fails.
+
+    Example:
+        >>> str(RefusedError("ValueError: eps must be above 0"))
+        'ValueError: eps must be above 0'
+    """
+
+
+def variant(attack: Attack) -> Attack:
+    """A changed attack: that it fails is no fault of who gave the original.
+
+    Example:
+        >>> variant(FGSM(epsilon=0.5))(lambda x: x.flatten(1), torch.zeros(1, 1, 1, 2), torch.tensor([0])).flatten()
+        tensor([0.0000, 0.5000])
+    """
+
+    def attempt(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+        try:
+            return attack(model, images, labels)
+        except Exception as error:  # it may be anybody's code
+            if isinstance(error, RuntimeError) and out_of_memory(error):
+                raise
+            raise RefusedError(f"{type(error).__name__}: {error}") from error
+
+    return attempt
+
+
 def saturates(loss: Loss | None) -> bool:
     """Whether a loss's gradient may round away; of a loss that is not ours we do not know, and say yes.
 
@@ -270,6 +331,34 @@ def saturates(loss: Loss | None) -> bool:
         (False, True)
     """
     return not (loss in (log_odds, margin, dlr) or isinstance(loss, RivalMargin))
+
+
+def spent(attack: Attack, model: Model, part: Part, batches: Batches) -> float:
+    """Gradients per image that an attack takes on a few images, counted; a pass without one counts as ``LOOK``.
+
+    What cannot be counted, of a model that is no module, is taken from the attack's settings.
+
+    Example:
+        >>> part = Part(torch.tensor([0]), torch.tensor([[[[0.9, 0.1]]]]), torch.tensor([0]))
+        >>> spent(PGD(epsilon=0.1, steps=20), torch.nn.Flatten(), part, Batches())
+        20.4
+    """
+    few = min(len(part.rows), COUNTED)
+    if not few or not isinstance(model, nn.Module):
+        return cost_of(attack)
+    passes = 0.0
+
+    def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        nonlocal passes
+        asked = torch.is_grad_enabled() and arguments[0].requires_grad
+        passes += len(arguments[0]) * (1.0 if asked else LOOK)
+
+    hook = model.register_forward_pre_hook(count)
+    try:
+        batches(lambda x, y: attack(model, x, y), part.images[:few], part.labels[:few])
+    finally:
+        hook.remove()
+    return max(passes / few, cost_of(attack))
 
 
 def cost_of(attack: Any) -> float:
@@ -281,4 +370,5 @@ def cost_of(attack: Any) -> float:
     """
     if has(attack, "queries"):
         return LOOK * float(attack.queries * getattr(attack, "restarts", 1))
-    return float(getattr(attack, "steps", 1) * getattr(attack, "restarts", 1)) + LOOK
+    runs = getattr(attack, "restarts", 1) * getattr(attack, "targets", 1)
+    return float(getattr(attack, "steps", 1) * runs) + LOOK

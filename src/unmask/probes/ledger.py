@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -129,6 +129,11 @@ class Ledger:
         """Seconds since the ledger was opened."""
         return time.perf_counter() - self._started
 
+    @property
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return self.seconds is not None and self.spent() > self.seconds
+
     def work(self, stage: str, cost: float) -> None:
         """From here on each image that the batches finish has cost so many gradients."""
 
@@ -193,13 +198,3 @@ def check_reach(name: str, found: Tensor, images: Tensor, epsilon: float) -> Non
             f"{name}: expected images in [0, 1] within epsilon {epsilon:.6g}, got pixels moved by {moved:.6g} and "
             f"in [{low:.4g}, {high:.4g}]; give the attack the epsilon of the audit"
         )
-
-
-def numbers(rows: Tensor | None) -> Sequence[int]:
-    """The examples' numbers as a record keeps them; none for all.
-
-    Example:
-        >>> numbers(None), numbers(torch.tensor([3, 5]))
-        ((), [3, 5])
-    """
-    return () if rows is None else rows.tolist()

@@ -60,10 +60,15 @@ def in_float64(model: Model, images: Tensor, labels: Tensor, batches: Batches) -
         raise ValueError("the model is no torch module in float32")
     exact = InFloat64(model)
     try:
-        differs = batches(lambda x, y: twice(model, x)[1] | (examined(exact, x) == torch.inf).any(1), images, labels)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"a float64 copy of the model fails: {str(error).splitlines()[0]}") from error
-    if bool(differs[0].any()):
+        differs, infinite = batches(
+            lambda x, y: (twice(model, x)[1], examined(exact, x).isinf().any(1)), images, labels
+        )
+    except Exception as error:  # a user's model may raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"a float64 copy of the model fails: {reason}") from error
+    if bool(infinite.any()):
+        raise ValueError("a float64 copy of the model returns infinite logits")
+    if bool(differs.any()):
         raise ValueError("the model answers at random, so that a copy's gradient differs by chance")
     return exact
 

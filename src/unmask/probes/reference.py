@@ -10,6 +10,7 @@ from unmask.attacks import Trial
 from unmask.gradients import NoGradientError, input_gradient
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model, undisturbed
+from unmask.probes.kit import RefusedError
 from unmask.record import Finding
 
 
@@ -38,6 +39,7 @@ class Broken:
     reference: Trial
     repair_by: Trial
     epsilon: float
+    clean: Trial | None = None
     still: Trial | None = None
     single: Trial | None = None
     name: str = "reference attack broken"
@@ -49,16 +51,19 @@ class Broken:
         held = self.reference(model, images, labels)
         moved = (held.images - images).abs().flatten(1).amax(1)
         (steep,) = self.batches(lambda x, y: _has_gradient(model, x, y), images, labels)
+        idle, timid = held.correct & steep & (moved == 0), held.correct & steep & (moved < self.epsilon / 2)
         shares = {
-            "it does not move images that have a gradient": _share(held.correct & steep & (moved == 0), held.correct),
-            "it uses less than half of epsilon": _share(
-                held.correct & steep & (moved < self.epsilon / 2), held.correct
-            ),
+            "it does not move images that have a gradient": _share(idle, held.correct) if not moved.any() else 0.0,
+            "it uses less than half of epsilon": _share(timid & ~idle, held.correct),
         }
+        right = held.correct if self.clean is None else self.clean(model, images, labels).correct
         for fault, trial in (("it moves images at epsilon 0", self.still), ("its last step is not used", self.single)):
             if trial is not None:
-                went = (trial(model, images, labels).images != images).flatten(1).any(1)
-                shares[fault] = float((went if trial is self.still else ~went & steep).double().mean())
+                try:
+                    went = (trial(model, images, labels).images != images).flatten(1).any(1)
+                except RefusedError:
+                    continue
+                shares[fault] = float((went if trial is self.still else ~went & steep & right).double().mean())
         faults = [f"{fault} ({100 * share:.0f} %)" for fault, share in shares.items() if share > self.threshold]
         before, after = held.correct.tolist(), self.repair_by(model, images, labels).correct.tolist()
         return Finding(

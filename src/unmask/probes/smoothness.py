@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from unmask.attacks import Trial
-from unmask.attacks.trial import examined
-from unmask.losses import log_odds
-from unmask.numerics import Batches, Model
+from unmask.numerics import Model
 from unmask.probes.probe import Repair
 from unmask.record import Finding
 
@@ -33,35 +31,35 @@ class Smoothness:
     Remedy: many small steps. Evidence per example: ``missed``, -1 where the one step succeeded.
 
     Attributes:
-        one: the trial of one step; ``many`` must begin with the same step and go on with many.
+        clean: no attack; ``one``: the trial of one step; ``many`` must begin with the same step and go on with many.
         repair: many steps against single steps, from as many starts.
 
     Example:
         >>> from unmask.attacks import FGSM, PGD
         >>> one, many = Trial(attacks=[FGSM(epsilon=0.2)]), Trial(attacks=[FGSM(epsilon=0.2), PGD(epsilon=0.2)])
         >>> repair = Repair(does="many steps", against="one step again", control=one, remedy=many)
-        >>> probe = Smoothness(one=one, many=many, repair=repair)
+        >>> clean = Trial(attacks=[lambda model, images, labels: images])
+        >>> probe = Smoothness(clean=clean, one=one, many=many, repair=repair)
         >>> images = torch.tensor([0.9, 0.1]).repeat(20, 1).view(20, 1, 1, 2)
         >>> round(probe(lambda x: x.flatten(1), images, torch.zeros(20, dtype=torch.int64)).value, 6)
         0.0
     """
 
+    clean: Trial
     one: Trial
     many: Trial
     repair: Repair
     name: str = "non-smooth loss surface"
     threshold: float = 0.5
-    batches: Batches = field(default_factory=Batches)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
-        one, many = self.one(model, images, labels), self.many(model, images, labels)
-        (logits,) = self.batches(lambda x, y: examined(model, x), images, labels)
-        clean, right = log_odds(logits, labels).double(), logits.argmax(1) == labels
-        share = (one.loss.double() - clean) / (many.loss.double() - clean).clamp_min(torch.finfo(torch.float32).tiny)
+        clean, one, many = (trial(model, images, labels) for trial in (self.clean, self.one, self.many))
+        start = clean.loss.double()
+        share = (one.loss.double() - start) / (many.loss.double() - start).clamp_min(torch.finfo(torch.float32).tiny)
         share = share.nan_to_num(1.0).clamp(0, 1)  # NaN: the model returned no number to compare
         missed = torch.where(one.correct, 1 - share, -1.0)
-        fallen = right & ~many.correct
+        fallen = clean.correct & ~many.correct
         count, strayed = int(fallen.sum()), int((fallen & (missed > MISSED)).sum())
         value = strayed / count if count >= FEWEST else 0.0
         fired = value > self.threshold

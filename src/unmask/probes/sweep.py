@@ -103,8 +103,8 @@ class Rising:
             value=value,
             threshold=self.threshold,
             fired=value > self.threshold,
-            symptom=f"With twice epsilon the reference attack leaves more correct, {shares[1]:.1f} % instead of "
-            f"{shares[0]:.1f} % of {len(part.rows)} images.",
+            symptom=f"With twice epsilon the reference attack leaves {shares[1]:.1f} % of {len(part.rows)} images "
+            f"correct, where it leaves {shares[0]:.1f} % with epsilon.",
             intervention="the images found at epsilon",
             control=f"the reference attack at twice epsilon ({self.further.name})",
             before=[],

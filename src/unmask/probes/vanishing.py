@@ -20,7 +20,7 @@ class Vanishing:
 
     None is a gradient that is zero throughout, subnormal throughout (below 1.2e-38 in float32, where numbers lose their
     digits), or not finite; at the image itself, or where many steps have ended. ``value`` is the share of all images.
-    Remedy: a stand-in for what stops the gradient, or attacks that use none. Evidence per example: ``zero gradient``,
+    Remedy: a search that uses none. Evidence per example: ``zero gradient``,
     ``non-finite gradient``, ``no way on``, where many steps have ended.
 
     Attributes:

@@ -58,16 +58,6 @@ def establish_floor(
     return {"weights": digest(network), "worst": as_text(_checked(case, network, data, worst))}
 
 
-def unchanged(model: Model, images: Tensor, labels: Tensor) -> Tensor:
-    """No attack.
-
-    Example:
-        >>> unchanged(None, "images", "labels")
-        'images'
-    """
-    return images
-
-
 def as_text(correct: Iterable[Any]) -> str:
     """One character per image: 1 where it is classified correctly.
 

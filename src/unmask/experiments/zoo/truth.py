@@ -51,12 +51,13 @@ from unmask.attacks import APGD, FGSM, PGD, RFGSM, Attack, Square
 from unmask.data import Dataset
 from unmask.experiments.zoo.cases import Case
 from unmask.experiments.zoo.defences import DEFENCES, DRAWS
-from unmask.experiments.zoo.floors import as_flags, as_text, standing, strongest, unchanged
+from unmask.experiments.zoo.floors import as_flags, as_text, standing, strongest
 from unmask.experiments.zoo.linear import worst_margin
 from unmask.experiments.zoo.networks import audited_images, batches, kept_network
 from unmask.experiments.zoo.stand_ins import Averaged, attacking
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed
+from unmask.probes.sweep import unchanged
 from unmask.sweeps import read_run
 from unmask.sweeps.runs import record_of
 from unmask.threat import Linf
