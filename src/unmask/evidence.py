@@ -55,7 +55,9 @@ class Worst:
         self.attack[rows[new]] = self._added
 
     def nearest(self, share: float, *, all_of_them: bool = False) -> Tensor:
-        """The numbers, rising, of that share of the standing examples, or of all, that are nearest to the boundary.
+        """The numbers, rising, of the standing examples, or of all, that are nearest to the boundary.
+
+        They are at most that share of all examples.
 
         Example:
             >>> images, label, right = torch.zeros(2, 1, 1, 2), torch.tensor([0, 0]), torch.tensor([True, True])
@@ -63,7 +65,7 @@ class Worst:
             tensor([0])
         """
         rows = torch.arange(len(self.correct)) if all_of_them else self.correct.nonzero().flatten()
-        return rows[self._loss[rows].abs().argsort(stable=True)[: math.ceil(share * len(rows))]].sort().values
+        return rows[self._loss[rows].abs().argsort(stable=True)[: math.ceil(share * len(self.correct))]].sort().values
 
 
 def reexamined(worst: Worst, claimed: Tensor, images: Tensor, examine: Callable[[Tensor], Outcome]) -> Worst:

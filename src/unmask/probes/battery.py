@@ -75,15 +75,15 @@ SCORES = 1000
 SOME = 64
 """So many images show what a model does on its way, and whether a stand-in for it works."""
 
-SHARPER, AIMED = 0.3, 0.2
-"""Shares of the standing images, the nearest to falling, that the search's dearer stages are for."""
+SHARPER, AIMED = 0.12, 0.07
+"""The search's dearer stages are for the standing images nearest to falling, at most such shares of all images."""
 
 BLIND = {Vanishing.name, Activations.name, FiniteDifferences.name, Noise.name, BlackBox.name}
 """Symptoms of gradients that are useless as such: the search for the worst case then asks for scores as well."""
 
 
 class Stage(NamedTuple):
-    """Of the search for the worst case: a trial, and the share of the standing images that it is for."""
+    """Of the search for the worst case: a trial, and for how many of the standing images it is, as a share of all."""
 
     trial: Trial
     share: float = 1.0
