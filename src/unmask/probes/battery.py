@@ -15,6 +15,7 @@ from unmask.numerics import Model, derive_seed
 from unmask.probes.activations import Activations
 from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
+from unmask.probes.curves import cost_of_curves
 from unmask.probes.finite import FiniteDifferences
 from unmask.probes.kit import (
     CLOSEST,
@@ -153,7 +154,8 @@ class Battery:
         if not self.gradients:
             return first + SCORES * LOOK
         always = 6 * (1 + LOOK) + effort.steps + effort.draws * LOOK + effort.rivals * (1 + LOOK)
-        return first + always + effort.search * (1 + 5 * SHARPER + 5 * CLOSEST * AIMED)
+        shown = min(effort.shown / len(kit.ledger.images), 1.0) * cost_of_curves(kit)
+        return first + always + effort.search * (1 + 5 * SHARPER + 5 * CLOSEST * AIMED) + shown
 
     def search(self, findings: Sequence[Finding]) -> Iterator[Stage]:
         """Attacks for the worst case, one after another; each is for those still standing when its turn comes.

@@ -38,6 +38,11 @@ def curves_of(kit: Kit, *, gradients: bool) -> list[Curve]:
     return curves
 
 
+def cost_of_curves(kit: Kit) -> float:
+    """Gradients per image of the sample, for a model that has gradients."""
+    return (len(GRID) + 1) * sum(cost for _, cost in _shown(kit.reference, kit.epsilon, gradients=True).values())
+
+
 def _shown(reference: Attack, epsilon: float, gradients: bool) -> dict[str, tuple[Any, float]]:
     """The attacks that have a curve over epsilon, each with the gradients it takes per image and epsilon."""
     shown: dict[str, tuple[Any, float]] = {}
