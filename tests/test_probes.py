@@ -33,7 +33,7 @@ from unmask.probes import (
     Vanishing,
     queries,
 )
-from unmask.probes.kit import LOOK
+from unmask.probes.settings import LOOK
 from unmask.probes.sweep import accuracy_curve, unchanged
 from unmask.subject import LogProbabilities
 from unmask.verdict import EFFECT, paired_gain

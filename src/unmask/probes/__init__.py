@@ -11,7 +11,7 @@ from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
 from unmask.probes.direction import Direction
 from unmask.probes.finite import FiniteDifferences
-from unmask.probes.kit import FULL, QUICK, Effort, Kit, RefusedError
+from unmask.probes.kit import FULL, QUICK, Effort, Kit
 from unmask.probes.leaking import Leaking
 from unmask.probes.ledger import Ledger, OutOfTimeError, Part
 from unmask.probes.noise import Noise
@@ -21,6 +21,7 @@ from unmask.probes.randomness import Randomness
 from unmask.probes.reference import Broken
 from unmask.probes.saturation import Saturation
 from unmask.probes.scale import Scale
+from unmask.probes.settings import RefusedError
 from unmask.probes.smoothness import Smoothness
 from unmask.probes.strength import Strength, queries
 from unmask.probes.sweep import Rising, Sweep

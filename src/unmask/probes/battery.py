@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import torch
 
-from unmask.attacks import APGD, FGSM, PGD, Attack, Averaged, TargetedAPGD, Through, Trial, surrogate
+from unmask.attacks import FGSM, Through, Trial
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed
 from unmask.probes.activations import Activations
@@ -17,21 +16,7 @@ from unmask.probes.blackbox import BlackBox
 from unmask.probes.company import Company
 from unmask.probes.curves import cost_of_curves
 from unmask.probes.finite import FiniteDifferences
-from unmask.probes.kit import (
-    CLOSEST,
-    ELSE,
-    EOT_DRAWS,
-    LOOK,
-    Kit,
-    changed,
-    cost_of,
-    has,
-    loss_of,
-    ours,
-    saturates,
-    spent,
-    variant,
-)
+from unmask.probes.kit import CLOSEST, ELSE, Kit
 from unmask.probes.leaking import Leaking
 from unmask.probes.ledger import Part
 from unmask.probes.noise import Noise
@@ -43,6 +28,8 @@ from unmask.probes.randomness import Randomness
 from unmask.probes.reference import Broken
 from unmask.probes.saturation import Saturation
 from unmask.probes.scale import LEAST, MODERATE, Rescaled, Scale, median_lead
+from unmask.probes.search import AIMED, SHARPER, Stage, search
+from unmask.probes.settings import LOOK, changed, cost_of, has, loss_of, ours, saturates, spent, variant
 from unmask.probes.smoothness import Smoothness
 from unmask.probes.strength import Strength, queries
 from unmask.probes.sweep import Rising, Sweep
@@ -75,19 +62,6 @@ SCORES = 1000
 
 SOME = 64
 """So many images show what a model does on its way, and whether a stand-in for it works."""
-
-SHARPER, AIMED = 0.12, 0.07
-"""The search's dearer stages are for the standing images nearest to falling, at most such shares of all images."""
-
-BLIND = {Vanishing.name, Activations.name, FiniteDifferences.name, Noise.name, BlackBox.name}
-"""Symptoms of gradients that are useless as such: the search for the worst case then asks for scores as well."""
-
-
-class Stage(NamedTuple):
-    """Of the search for the worst case: a trial, and for how many of the standing images it is, as a share of all."""
-
-    trial: Trial
-    share: float = 1.0
 
 
 class Battery:
@@ -148,6 +122,10 @@ class Battery:
             self.stand_ins[OPERATIONS] = smooth
         return probes
 
+    def search(self, findings: Sequence[Finding]) -> Iterator[Stage]:
+        """Attacks for the worst case, one after another; each is for those still standing when its turn comes."""
+        return search(self.kit, findings, self.stand_ins, gradients=self.gradients)
+
     def _expected(self) -> float:
         kit, effort = self.kit, self.kit.effort
         first = LOOK + cost_of(kit.reference)
@@ -156,51 +134,6 @@ class Battery:
         always = 6 * (1 + LOOK) + effort.steps + effort.draws * LOOK + effort.rivals * (1 + LOOK)
         shown = min(effort.shown / len(kit.ledger.images), 1.0) * cost_of_curves(kit)
         return first + always + effort.search * (1 + 5 * SHARPER + 5 * CLOSEST * AIMED) + shown
-
-    def search(self, findings: Sequence[Finding]) -> Iterator[Stage]:
-        """Attacks for the worst case, one after another; each is for those still standing when its turn comes.
-
-        Few steps for all of them tell which are near to falling; most of the budget is for those.
-        """
-        kit, steps = self.kit, self.kit.effort.search
-        if not self.gradients:
-            yield Stage(kit.noise)
-            return
-        yield Stage(kit.rivals)
-        if not steps:
-            return
-        seed, fired = derive_seed(kit.seed, "worst case"), {finding.name for finding in findings if finding.fired}
-        through, factor = self._repaired(fired)
-        for name, share, few in (("Auto-PGD", 1.0, steps), ("longer Auto-PGD", SHARPER, 5 * steps)):
-            auto = APGD(epsilon=kit.epsilon, steps=few, seed=derive_seed(seed, name))
-            yield Stage(kit.ledger.trial(name, factor * (few + 2 * LOOK), through(auto)), share)
-        if kit.classes >= 4:
-            aimed = TargetedAPGD(epsilon=kit.epsilon, steps=5 * steps, targets=CLOSEST, seed=seed)
-            cost = factor * CLOSEST * (5 * steps + LOOK)
-            yield Stage(kit.ledger.trial("Auto-PGD towards the closest rivals", cost, through(aimed)), AIMED)
-        if fired & BLIND:
-            yield Stage(kit.search(kit.effort.queries))
-            where = kit.ledger.batches.device
-            network = surrogate(
-                kit.model, kit.ledger.images.to(where), epsilon=kit.epsilon, seed=derive_seed(kit.seed, "surrogate")
-            )
-            transfer = Through(attack=PGD(epsilon=kit.epsilon, steps=kit.effort.steps, seed=seed), stand_in=network)
-            yield Stage(kit.ledger.trial("transfer from a surrogate", kit.effort.steps, transfer))
-
-    def _repaired(self, fired: Set[str]) -> tuple[Callable[[Attack], Attack], float]:
-        """What makes an attack one on the model as far as it can be repaired, and how much dearer that is."""
-        stand_in = next((self.stand_ins[name] for name in (OPERATIONS, PRECISION) if name in fired), None)
-        draws = EOT_DRAWS // 2 if Randomness.name in fired else 0
-        if stand_in is None and not draws:
-            return (lambda attack: attack), 1
-
-        def repaired(model: Model) -> Model:
-            model = model if stand_in is None else stand_in
-            return Averaged(model, draws=draws) if draws else model
-
-        return (lambda attack: Through(attack=attack, stand_in=repaired)), max(draws, 1) * (
-            1 if stand_in is None else 2
-        )
 
 
 def _about_the_loss(kit: Kit) -> list[Probe]:

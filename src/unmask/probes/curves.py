@@ -6,7 +6,8 @@ from typing import Any
 
 from unmask.attacks import FGSM, FRSM, PGD, Attack, Square
 from unmask.numerics import derive_seed
-from unmask.probes.kit import Kit, cost_of
+from unmask.probes.kit import Kit
+from unmask.probes.settings import cost_of
 from unmask.probes.sweep import accuracy_curve
 from unmask.record import Curve
 

@@ -10,7 +10,7 @@ from unmask.attacks import Trial
 from unmask.gradients import NoGradientError, input_gradient
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model, undisturbed
-from unmask.probes.kit import RefusedError
+from unmask.probes.settings import RefusedError
 from unmask.record import Finding
 
 

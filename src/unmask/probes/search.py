@@ -1,0 +1,97 @@
+"""The search for the worst case, after the probes: through what repairs the model, longest where it may succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import NamedTuple
+
+from unmask.attacks import APGD, PGD, Attack, Averaged, TargetedAPGD, Through, Trial, surrogate
+from unmask.numerics import Model, derive_seed
+from unmask.probes.activations import Activations
+from unmask.probes.blackbox import BlackBox
+from unmask.probes.finite import FiniteDifferences
+from unmask.probes.kit import CLOSEST, EOT_DRAWS, Kit
+from unmask.probes.noise import Noise
+from unmask.probes.operations import OPERATIONS
+from unmask.probes.precision import PRECISION
+from unmask.probes.randomness import Randomness
+from unmask.probes.settings import LOOK
+from unmask.probes.vanishing import Vanishing
+from unmask.record import Finding
+
+SHARPER, AIMED = 0.12, 0.07
+"""The search's dearer stages are for the standing images nearest to falling, at most such shares of all images."""
+
+BLIND = {Vanishing.name, Activations.name, FiniteDifferences.name, Noise.name, BlackBox.name}
+"""Symptoms of gradients that are useless as such: the search for the worst case then asks for scores as well."""
+
+
+class Stage(NamedTuple):
+    """Of the search for the worst case: a trial, and for how many of the standing images it is, as a share of all.
+
+    Example:
+        >>> Stage(Trial(attacks=[lambda model, images, labels: images])).share
+        1.0
+    """
+
+    trial: Trial
+    share: float = 1.0
+
+
+def search(
+    kit: Kit, findings: Sequence[Finding], stand_ins: Mapping[str, Model], *, gradients: bool
+) -> Iterator[Stage]:
+    """Attacks for the worst case, one after another; each is for those still standing when its turn comes.
+
+    Few steps for all of them tell which are near to falling; most of the budget is for those. What
+    made a symptom is gone round by its stand-in, of ``stand_ins``, or a mean over draws.
+
+    Example:
+        >>> import torch
+        >>> from unmask.attacks import FGSM
+        >>> from unmask.numerics import Batches
+        >>> from unmask.probes.ledger import Ledger
+        >>> ledger = Ledger(images=torch.zeros(1, 1, 1, 4), labels=torch.tensor([0]), batches=Batches())
+        >>> task = {"model": (model := torch.nn.Flatten()), "given": model, "ledger": ledger, "classes": 4, "seed": 0}
+        >>> kit = Kit(reference=FGSM(epsilon=0.1), epsilon=0.1, **task)
+        >>> [stage.trial.name for stage in search(kit, [], {}, gradients=True)][1:3]
+        ['Auto-PGD', 'longer Auto-PGD']
+    """
+    steps = kit.effort.search
+    if not gradients:
+        yield Stage(kit.noise)
+        return
+    yield Stage(kit.rivals)
+    if not steps:
+        return
+    seed, fired = derive_seed(kit.seed, "worst case"), {finding.name for finding in findings if finding.fired}
+    through, factor = _repaired(fired, stand_ins)
+    for name, share, few in (("Auto-PGD", 1.0, steps), ("longer Auto-PGD", SHARPER, 5 * steps)):
+        auto = APGD(epsilon=kit.epsilon, steps=few, seed=derive_seed(seed, name))
+        yield Stage(kit.ledger.trial(name, factor * (few + 2 * LOOK), through(auto)), share)
+    if kit.classes >= 4:
+        aimed = TargetedAPGD(epsilon=kit.epsilon, steps=5 * steps, targets=CLOSEST, seed=seed)
+        cost = factor * CLOSEST * (5 * steps + LOOK)
+        yield Stage(kit.ledger.trial("Auto-PGD towards the closest rivals", cost, through(aimed)), AIMED)
+    if fired & BLIND:
+        yield Stage(kit.search(kit.effort.queries))
+        where = kit.ledger.batches.device
+        network = surrogate(
+            kit.model, kit.ledger.images.to(where), epsilon=kit.epsilon, seed=derive_seed(kit.seed, "surrogate")
+        )
+        transfer = Through(attack=PGD(epsilon=kit.epsilon, steps=kit.effort.steps, seed=seed), stand_in=network)
+        yield Stage(kit.ledger.trial("transfer from a surrogate", kit.effort.steps, transfer))
+
+
+def _repaired(fired: Set[str], stand_ins: Mapping[str, Model]) -> tuple[Callable[[Attack], Attack], float]:
+    """What makes an attack one on the model as far as it can be repaired, and how much dearer that is."""
+    stand_in = next((stand_ins[name] for name in (OPERATIONS, PRECISION) if name in fired), None)
+    draws = EOT_DRAWS // 2 if Randomness.name in fired else 0
+    if stand_in is None and not draws:
+        return (lambda attack: attack), 1
+
+    def repaired(model: Model) -> Model:
+        model = model if stand_in is None else stand_in
+        return Averaged(model, draws=draws) if draws else model
+
+    return (lambda attack: Through(attack=attack, stand_in=repaired)), max(draws, 1) * (1 if stand_in is None else 2)
