@@ -28,9 +28,10 @@ evidence.py           3  the worst image found of each example, in a file that c
 training.py           4  one loop, a generator that yields after each epoch
 exhibits.py           4  histogram, specimens, loss surfaces and environment for a report
 probes/               4  one symptom of masking per file, with the remedy that would remove it; battery: all of them
-audit.py              5  runs the battery on a model, asks for the verdict, returns the report
-experiments/          6  the demo, one folder per paper, and the zoo: models whose truth is known, audited
-cli/                  7  one command per file; heavy imports inside the commands
+course.py             5  the way an audit goes: attack, ask the battery, search for the worst case, draw the curves
+audit.py              6  runs all of it on a model, asks for the verdict, returns the report
+experiments/          7  the demo, one folder per paper, and the zoo: models whose truth is known, audited
+cli/                  8  one command per file; heavy imports inside the commands
 ====================  =  ==========================================================================================
 """
 

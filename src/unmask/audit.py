@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,29 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from unmask.attacks import FGSM, Attack, Averaged, Outcome, Square, Trial
-from unmask.attacks.trial import examined
-from unmask.evidence import Worst, collect, digest, pack, reexamined
+from unmask.course import Found, run
+from unmask.evidence import collect, digest, pack
 from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
-from unmask.losses import cross_entropy, log_odds
+from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model
-from unmask.probes import FULL, Battery, Effort, Kit, Ledger, OutOfTimeError, RefusedError
-from unmask.probes.curves import curves_of
+from unmask.probes import FULL, Battery, Effort, Kit, Ledger
 from unmask.probes.kept import Kept, task_of
 from unmask.probes.ledger import Progress
-from unmask.record import AttackResult, Curve, Finding, Proportion
+from unmask.record import AttackResult, Proportion
 from unmask.report import Report
 from unmask.subject import Subject, chosen, examine, gather
 from unmask.threat import parse_epsilon
 from unmask.verdict import decide, proportion
 
-NO_TIME = "no time"
-"""Why something was not run."""
-
-CURVES = "curves over epsilon"
-"""What they are called where there was no time for them."""
-
-DRAWS, FRESH_DRAWS = 8, 32
-"""A model that answers at random is taken to decide by the mean over so many draws; in the end over so many others."""
+DRAWS = 8
+"""A model that answers at random is taken to decide by the mean over so many draws."""
 
 SURFACES = 3
 """For so many examples the loss is looked at from all around."""
@@ -129,7 +121,7 @@ def audit(
     )
     battery = Battery(kit, gradients=audited.gradients)
     ledger.expected = battery.expected
-    found = _run(battery, audited)
+    found = run(battery, audited)
     task = digest(images, labels)
     report = _report(battery, audited, found, subject=subject, data=data, names=classes, task=task, total=total)
     if kept:
@@ -137,55 +129,10 @@ def audit(
     return report
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """What came of an audit: outcomes without attack and under the reference, the worst images, and the rest.
-
-    ``said`` is who withstood the reference when it was run; ``unanswered`` and ``left_out`` are what there was no time
-    for, of probes and of the search.
-    """
-
-    clean: Outcome
-    claimed: Outcome
-    worst: Worst
-    said: Sequence[bool]
-    findings: Sequence[Finding]
-    curves: Sequence[Curve]
-    unanswered: dict[str, str]
-    left_out: dict[str, str]
-
-
-def _run(battery: Battery, audited: Subject) -> _Found:
-    """Attack, ask, search, and draw the curves."""
-    kit, ledger, task = battery.kit, battery.kit.ledger, (audited.model, audited.images, audited.labels)
-    clean, claimed = kit.clean(*task), kit.claimed(*task)
-    findings, unanswered = _ask(battery, audited)
-    left_out = _search(battery, audited, findings)
-    curves = [] if ledger.late else curves_of(kit, gradients=audited.gradients)
-    if not curves:
-        left_out[CURVES] = NO_TIME
-    ledger.close()
-    worst, said = ledger.reached(), claimed.correct.tolist()
-    if audited.random:
-        anew = partial(_drawn_anew, audited, ledger.batches)
-        worst = reexamined(worst, claimed.images, audited.images, anew)
-        clean, claimed = anew(audited.images), anew(claimed.images)
-    return _Found(
-        clean=clean,
-        claimed=claimed,
-        worst=worst,
-        said=said,
-        findings=findings,
-        curves=curves,
-        unanswered=unanswered,
-        left_out=left_out,
-    )
-
-
 def _report(
     battery: Battery,
     audited: Subject,
-    found: _Found,
+    found: Found,
     *,
     subject: str,
     data: str,
@@ -247,49 +194,6 @@ def _usual_reference(epsilon: float, gradients: bool, seed: int) -> Attack:
     """What people take: one step along the gradient, or a search where there is none."""
     blunt, search = FGSM(epsilon=epsilon, loss=cross_entropy), Square(epsilon=epsilon, queries=1000, seed=seed)
     return blunt if gradients else search
-
-
-def _ask(battery: Battery, audited: Subject) -> tuple[list[Finding], dict[str, str]]:
-    """What the probes found, and those there was no time for."""
-    findings, unanswered = [], {}
-    for probe in battery.probes:
-        if battery.kit.ledger.late:
-            unanswered[probe.name] = NO_TIME
-            continue
-        try:
-            findings.append(probe(audited.model, audited.images, audited.labels))
-        except OutOfTimeError:
-            unanswered[probe.name] = NO_TIME
-        except RefusedError as error:
-            battery.skipped[probe.name] = f"the reference attack fails when it is changed: {error}"
-    return findings, unanswered
-
-
-def _search(battery: Battery, audited: Subject, findings: Sequence[Finding]) -> dict[str, str]:
-    """Look for the worst case among the examples that still stand; returns the attacks there was no time for.
-
-    Where answers are random an example may have fallen by chance: all are attacked, so that the image that is kept is
-    one that fools the model on average.
-    """
-    ledger, left_out = battery.kit.ledger, {}
-    for stage in battery.search(findings):
-        standing = ledger.reached().nearest(stage.share, all_of_them=audited.random)
-        if not len(standing):
-            break
-        part = ledger.part(standing)
-        try:
-            stage.trial(audited.model, part.images, part.labels)
-        except OutOfTimeError:
-            left_out[stage.trial.name] = NO_TIME
-    return left_out
-
-
-def _drawn_anew(audited: Subject, batches: Batches, images: Tensor) -> Outcome:
-    """What a model that answers at random makes of images, by the mean over draws that no attack was judged by."""
-    mean = Averaged(audited.model, draws=FRESH_DRAWS)
-    (logits,) = batches(lambda x, y: examined(mean, x, seed=1), images, audited.labels)
-    predictions = logits.argmax(1)
-    return Outcome(images, predictions, predictions == audited.labels, log_odds(logits, audited.labels))
 
 
 def _shortened(total: int, effort: Effort) -> list[str]:

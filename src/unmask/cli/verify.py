@@ -124,7 +124,7 @@ def _replay(
 
     from unmask.attacks import Averaged
     from unmask.attacks.trial import examined
-    from unmask.audit import FRESH_DRAWS
+    from unmask.course import FRESH_DRAWS
     from unmask.numerics import Batches
     from unmask.replay import replay
     from unmask.subject import examine
