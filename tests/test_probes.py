@@ -431,3 +431,28 @@ def test_the_logit_distance_is_that_of_the_two_single_steps(perceptron, held_out
     step, start = (examined(perceptron, attacks[name](perceptron, *task)) for name in ("one", "random"))
     expected = (step.double() - start.double()).norm(dim=1)
     torch.testing.assert_close(torch.tensor(probe(perceptron, *task).evidence["logit distance"]).double(), expected)
+
+
+@pytest.mark.parametrize(("claimed", "used"), [(None, 50), (0.3, 200), (0.0, 50)])
+def test_a_sample_settles_a_remedy_only_if_it_also_settles_it_against_the_claim(claimed, used):
+    images, labels = torch.rand(IMAGES, 1, 1, 2), torch.zeros(IMAGES, dtype=torch.int64)
+    images[:, 0, 0, 0] = torch.arange(IMAGES) / IMAGES % 0.25 * 4  # each quarter of the images holds all shares
+
+    def flip(share):
+        def attack(model, x, y):
+            return torch.where(x[:, :, :, :1] < share, 0.0, 1.0).expand_as(x)
+
+        return Trial(attacks=[attack])
+
+    def model(x):
+        return torch.stack([x[:, 0, 0, 0] - 0.5, 0.5 - x[:, 0, 0, 0]], 1)
+
+    repair = Repair(
+        does="",
+        against="",
+        control=flip(0.0),
+        remedy=flip(0.3),
+        some=lambda x, y: Part(torch.arange(50), x[:50], y[:50]),
+        claimed=None if claimed is None else flip(claimed),
+    )
+    assert len(repair(True, model, images, labels)["after"]) == used

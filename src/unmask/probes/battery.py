@@ -192,6 +192,7 @@ def _about_gradients(kit: Kit) -> list[Probe]:
         control=kit.singles,
         remedy=kit.many,
         some=kit.sample,
+        claimed=kit.claimed,
         effect=COLLAPSE,
     )
     few = partial(kit.ledger.sample, effort.few, seed=derive_seed(kit.seed, "few"))

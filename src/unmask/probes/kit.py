@@ -170,6 +170,7 @@ class Kit:
             control=self.restarted(effort.queries * LOOK),
             remedy=self.search(effort.queries),
             some=self.sample,
+            claimed=self.claimed,
         )
 
     def restarted(self, budget: float) -> Trial:
@@ -211,6 +212,7 @@ class Kit:
             control=self.restarted(EOT_STEPS * EOT_DRAWS),
             remedy=self.mean("averaged over draws", lambda model: model),
             some=self.sample,
+            claimed=self.claimed,
         )
 
     def mean(self, how: str, stand_in: Callable[[Model], Model], *, factor: float = 1.0) -> Trial:
@@ -235,6 +237,7 @@ class Kit:
             control=control,
             remedy=remedy,
             some=self.sample if self.random else None,
+            claimed=self.claimed,
             effect=ELSE if self.random else EFFECT,
         )
 
