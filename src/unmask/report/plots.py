@@ -6,22 +6,31 @@ from collections.abc import Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import PercentFormatter
 
 from unmask.record import AuditRecord, Cause, Curve, Histogram, Surface
+from unmask.report.axes import (
+    WIDTH,
+    frame,
+    legend,
+    mark_epsilon,
+    name_rows,
+    new_axes,
+    percent_over_epsilon,
+    plain_numbers,
+    scale_epsilon,
+    short,
+    trim,
+)
 from unmask.report.svg import BLACK, PALETTE
-from unmask.report.words import bound, percent, plain, points
+from unmask.report.words import percent, points
 
 SERIES = BLUE, VERMILION, GREEN, PURPLE, GREY = tuple(PALETTE.values())
 VERDICTS = {"masked": VERMILION, "not masked": BLUE}
 # On a map of colours, where the page's own ink would change with the mode.
 DARK, LIGHT = "#1c1f23", "#ffffff"
 DASHES = ("-", "--", ":")
-# Inches. Narrow on purpose: on a screen of 360 pixels the text of a figure this wide is still 12 pixels high.
-WIDTH = 3.75
 
 
 def plot_accuracy_curves(curves: Sequence[Curve], *, epsilon: float, chance: float, ax: Axes | None = None) -> Axes:
@@ -38,7 +47,7 @@ def plot_accuracy_curves(curves: Sequence[Curve], *, epsilon: float, chance: flo
         'epsilon'
     """
     _expect_some("curves", curves)
-    ax = _trim(ax or _new_axes(2.9 + 0.1 * len(curves)))
+    ax = trim(ax or new_axes(2.9 + 0.1 * len(curves)))
     lines: list[Artist] = []
     for number, curve in enumerate(curves):
         lines += ax.plot(
@@ -46,10 +55,10 @@ def plot_accuracy_curves(curves: Sequence[Curve], *, epsilon: float, chance: flo
             linestyle=DASHES[number // 5 % 3], clip_on=False, zorder=3,
         )  # fmt: skip
     lines.append(ax.axhline(chance, color=GREY, linewidth=1.2, linestyle=(0, (1, 2))))
-    _scale_epsilon(ax, [x for curve in curves for x in curve.x])
-    _mark_epsilon(ax, epsilon)
-    _percent_over_epsilon(ax)
-    _legend(ax, lines, [*(curve.name for curve in curves), f"guessing: {percent(chance)}"], above=1.1, left=0.5)
+    scale_epsilon(ax, [x for curve in curves for x in curve.x])
+    mark_epsilon(ax, epsilon)
+    percent_over_epsilon(ax)
+    legend(ax, lines, [*(curve.name for curve in curves), f"guessing: {percent(chance)}"], above=1.1, left=0.5)
     return ax
 
 
@@ -70,7 +79,7 @@ def plot_models_over_epsilon(records: Sequence[AuditRecord], *, ax: Axes | None 
     """
     drawn = [record for record in records if record.curves]
     _expect_some("curves", drawn)
-    ax = _trim(ax or _new_axes(2.7 + 0.17 * len(drawn)))
+    ax = trim(ax or new_axes(2.7 + 0.17 * len(drawn)))
     lines: list[Artist] = []
     for number, record in enumerate(drawn):
         colour, marker = SERIES[number % 5], "osD^v"[(number + number // 5) % 5]
@@ -78,11 +87,11 @@ def plot_models_over_epsilon(records: Sequence[AuditRecord], *, ax: Axes | None 
         ax.plot(first.x, first.y, color=colour, linestyle="--", linewidth=1.2, clip_on=False)
         x, y = lowest(record.curves)
         lines += ax.plot(x, y, color=colour, marker=marker, markersize=4, clip_on=False, zorder=3)
-    _scale_epsilon(ax, [x for record in drawn for curve in record.curves for x in curve.x])
+    scale_epsilon(ax, [x for record in drawn for curve in record.curves for x in curve.x])
     if len({record.epsilon for record in drawn}) == 1:
-        _mark_epsilon(ax, drawn[0].epsilon)
-    _percent_over_epsilon(ax)
-    _legend(ax, lines, [record.subject for record in drawn], above=1.1, left=0.5)
+        mark_epsilon(ax, drawn[0].epsilon)
+    percent_over_epsilon(ax)
+    legend(ax, lines, [record.subject for record in drawn], above=1.1, left=0.5)
     return ax
 
 
@@ -108,7 +117,7 @@ def plot_histogram(histogram: Histogram, *, ax: Axes | None = None) -> Axes:
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['rounds to 0: 16.6']
     """
-    ax = _trim(ax or _new_axes(2.6 + 0.2 * len(histogram.marks)))
+    ax = trim(ax or new_axes(2.6 + 0.2 * len(histogram.marks)))
     edges, positive = histogram.edges, [count for count in histogram.counts if count > 0]
     spans_decades = bool(positive) and max(positive) > 20 * min(positive)
     # Half an example: on a log axis a bin of one example is still a bar.
@@ -116,7 +125,7 @@ def plot_histogram(histogram: Histogram, *, ax: Axes | None = None) -> Axes:
     ax.stairs(histogram.counts, edges, baseline=baseline, fill=True, color=BLUE)
     if spans_decades:
         ax.set_yscale("log")
-        _plain_numbers(ax.yaxis)
+        plain_numbers(ax.yaxis)
     reach = 0.25 * (edges[-1] - edges[0])
     lines: list[Artist] = []
     names = []
@@ -128,9 +137,9 @@ def plot_histogram(histogram: Histogram, *, ax: Axes | None = None) -> Axes:
             lines += ax.plot([], [], " ")
             names.append(f"{name}: {position:g} (outside)")
     ax.set(ylabel="examples", ylim=(baseline, None))
-    ax.set_xlabel(_short(histogram.name, 40), parse_math=False)
+    ax.set_xlabel(short(histogram.name, 40), parse_math=False)
     if lines:
-        _legend(ax, lines, names, above=1.0, left=0.4)
+        legend(ax, lines, names, above=1.0, left=0.4)
     return ax
 
 
@@ -167,7 +176,7 @@ def plot_surfaces(surfaces: Sequence[Surface], *, figure: Figure | None = None) 
         ax.set_xticks(reach[:2], ["\N{MINUS SIGN}ε", "ε"])
         ax.set_yticks([reach[2], 0, reach[3]], ["\N{MINUS SIGN}ε", "0", "ε"])
         ax.set_title(f"example {one.index}", fontsize=10)
-        _frame(ax)
+        frame(ax)
     axes[0].set_ylabel("along the gradient")
     axes[len(axes) // 2].set_xlabel("along random signs")
     bar = figure.colorbar(drawn, ax=list(axes), orientation="horizontal", aspect=40, pad=0.03)
@@ -189,7 +198,7 @@ def plot_claimed_against_robust(records: Sequence[AuditRecord], *, ax: Axes | No
         ValueError: records: expected at least one, got none
     """
     _expect_some("records", records)
-    ax = _trim(ax or _new_axes(1.0 + 0.55 * len(records)))
+    ax = trim(ax or new_axes(1.0 + 0.55 * len(records)))
     for row, record in enumerate(records):
         colour = VERDICTS.get(record.verdict, GREY)
         claimed, robust = record.claimed_accuracy, record.robust_accuracy
@@ -201,13 +210,13 @@ def plot_claimed_against_robust(records: Sequence[AuditRecord], *, ax: Axes | No
     ax.set(xlim=(0, 1), xlabel="accuracy under attack")
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     falls = [f"{percent(one.claimed_accuracy)} \N{RIGHTWARDS ARROW} {percent(one.robust_accuracy)}" for one in records]
-    _name_rows(ax, [record.subject for record in records], falls)
+    name_rows(ax, [record.subject for record in records], falls)
     keys = [
         *ax.plot([], [], "|", color=GREY, markersize=11, markeredgewidth=2),
         *ax.plot([], [], "o", color=GREY, markersize=7),
         *ax.plot([], [], color=GREY, alpha=0.35, linewidth=7, solid_capstyle="butt"),
     ]
-    _legend(ax, keys, ["claimed", "worst case", "95 % interval"], above=1.0)
+    legend(ax, keys, ["claimed", "worst case", "95 % interval"], above=1.0)
     return ax
 
 
@@ -225,7 +234,7 @@ def plot_gains(causes: Sequence[Cause], *, ax: Axes | None = None) -> Axes:
         'points won by the remedy'
     """
     _expect_some("causes", causes)
-    ax = _trim(ax or _new_axes(0.75 + 0.55 * len(causes)))
+    ax = trim(ax or new_axes(0.75 + 0.55 * len(causes)))
     for row, cause in enumerate(causes):
         colour, marker = (VERMILION, "o") if cause.kind == "masking" else (GREY, "s")
         ax.plot([100 * cause.low, 100 * cause.high], [row, row], color=colour, linewidth=1.8)
@@ -233,96 +242,10 @@ def plot_gains(causes: Sequence[Cause], *, ax: Axes | None = None) -> Axes:
     ax.set_xlim(min(0, *(110 * cause.low for cause in causes)), max(1, *(110 * cause.high for cause in causes)))
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set_xlabel("points won by the remedy")
-    _name_rows(ax, [cause.name for cause in causes], [points(cause).replace(" points", "") for cause in causes])
+    name_rows(ax, [cause.name for cause in causes], [points(cause).replace(" points", "") for cause in causes])
     return ax
 
 
 def _expect_some(name: str, values: Sequence[object]) -> None:
     if not values:
         raise ValueError(f"{name}: expected at least one, got none")
-
-
-def _new_axes(height: float) -> Axes:
-    return Figure(figsize=(WIDTH, height), layout="constrained").add_subplot()
-
-
-def _frame(ax: Axes) -> None:
-    ax.spines[:].set_visible(False)
-    ax.tick_params(color=GREY, width=0.8)
-
-
-def _trim(ax: Axes) -> Axes:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set(color=GREY, linewidth=0.8)
-    ax.tick_params(color=GREY, width=0.8)
-    return ax
-
-
-def _short(text: str, length: int) -> str:
-    """A user's text on one line and no longer than ``length``; a leading underscore would hide it from a legend."""
-    text = plain(text)
-    if len(text) > length:
-        # Cut from the middle: names that are compared often begin alike and differ at the end.
-        text = f"{text[: length // 2]}\N{HORIZONTAL ELLIPSIS}{text[length // 2 + 1 - length :]}"
-    return f" {text}" if text.startswith("_") else text
-
-
-def _legend(ax: Axes, handles: Sequence[Artist], names: Sequence[str], *, above: float, left: float = 0.0) -> None:
-    """A legend over the axes, where it covers nothing, so many inches to their left; in columns if names are short."""
-    names = [_short(name, 36) for name in names]
-    beside = ScaledTranslation(-left, 0, ax.figure.dpi_scale_trans)
-    legend = ax.legend(
-        handles, names, loc="lower left", bbox_to_anchor=(0, above), bbox_transform=ax.transAxes + beside,
-        ncols=_columns(names), columnspacing=1, handlelength=1.5, handletextpad=0.6, borderaxespad=0.2, fontsize=10,
-        frameon=False,
-    )  # fmt: skip
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _columns(names: Sequence[str]) -> int:
-    """How many columns of names fit: a character takes 5.7 points of the figure's width, and a column's line 31."""
-    widest = sorted(map(len, names), reverse=True)
-    return next((n for n in (3, 2) if 5.7 * sum(widest[:n]) + 31 * n <= 72 * WIDTH - 5), 1)
-
-
-def _scale_epsilon(ax: Axes, values: Sequence[float]) -> None:
-    positive = [value for value in values if value > 0]
-    if not positive or max(positive) <= 30 * min(positive):
-        return
-    if min(values) <= 0:
-        ax.set_xscale("symlog", linthresh=min(positive), linscale=0.5)
-        ax.set_xlim(min(values), max(values))
-    else:
-        ax.set_xscale("log")
-    _plain_numbers(ax.xaxis)
-
-
-def _mark_epsilon(ax: Axes, epsilon: float) -> None:
-    ax.axvline(epsilon, color=BLACK, linewidth=0.9)
-    ax.text(epsilon, 1.02, f"audited: {bound(epsilon)}", transform=ax.get_xaxis_transform(), ha="center")
-
-
-def _percent_over_epsilon(ax: Axes) -> None:
-    ax.set(xlabel="epsilon", ylabel="accuracy", ylim=(0, 1))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-
-
-def _plain_numbers(axis: Axis) -> None:
-    """Write 0.01 where matplotlib would set a power of ten as a formula, character by character."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _name_rows(ax: Axes, names: Sequence[str], figures: Sequence[str]) -> None:
-    """Each row's name above it, from the left, and its figures at its right: long names cost height, not width."""
-    ax.set_ylim(len(names) - 0.6, -0.75)
-    ax.set_yticks([])
-    ax.spines["left"].set_visible(False)
-    ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.6)
-    across = ax.get_yaxis_transform()
-    for row, (name, figure) in enumerate(zip(names, figures, strict=True)):
-        title = ax.text(0.015, row - 0.42, _short(name, 36), transform=across, va="center", parse_math=False)
-        # Names reach over the figures below them; were they part of the layout, they would push the axes aside.
-        title.set(weight="bold", in_layout=False)
-        ax.text(1.04, row, figure, transform=across, va="center", parse_math=False)
