@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -369,6 +370,22 @@ def test_transfer_from_a_twin_unmasks_what_hides_its_gradient(perceptron, task):
 def test_a_twin_that_hides_nothing_is_no_cause(perceptron, linear, task):
     for twin in (perceptron, linear):
         assert audit(perceptron, *task, epsilon=EPSILON, twin=twin).verdict == "not masked"
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (
+            lambda model: lambda images: model(images)[:, :3],
+            r"twin: expected logits \(N, 10\), as the model's, got \(N, 3\)",
+        ),
+        (lambda model: black_box(lambda images: np.eye(10)[: len(images)]), "twin: expected gradients"),
+        (lambda model: lambda images: model(images)[0], "twin: expected logits"),
+    ],
+)
+def test_a_twin_that_cannot_stand_in_is_refused_at_once(perceptron, task, wrap, message):
+    with pytest.raises(ValueError, match=message):
+        audit(perceptron, *task, epsilon=EPSILON, twin=wrap(perceptron))
 
 
 def test_a_twin_speaks_for_a_black_box_too(perceptron, task):

@@ -21,7 +21,7 @@ from unmask.probes.kept import Kept, task_of
 from unmask.probes.ledger import Progress
 from unmask.record import AttackResult, Proportion
 from unmask.report import Report
-from unmask.subject import Subject, chosen, examine, gather
+from unmask.subject import Subject, check_twin, chosen, examine, gather
 from unmask.threat import parse_epsilon
 from unmask.verdict import decide, proportion
 
@@ -75,8 +75,8 @@ def audit(
             emptied in the end.
 
     Raises:
-        ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, or the
-            reference or another attack leaves the ball or [0, 1].
+        ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, the twin
+            does not return as many or gives no gradients, or the reference or another attack leaves the ball or [0, 1].
 
     Example:
         >>> from unmask.data import load
@@ -94,6 +94,8 @@ def audit(
         rows = chosen(images, effort.images, seed)
         images, labels = images[rows], labels[rows]
     audited = examine(model, images, labels, batches=batches, classes=None if classes is None else len(classes))
+    if twin is not None:
+        check_twin(twin, audited.images, audited.labels, batches=batches, classes=audited.classes)
     settings = (bound, seed, effort, twin, audited.answers)
     kept = Kept(folder=keep, task=task_of(model, images, labels, *settings)) if keep else None
     ledger = Ledger(

@@ -163,21 +163,43 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
     )
 
 
-def _logits(model: Model, images: Tensor, seed: int = 0) -> Tensor:
+def check_twin(twin: Model, images: Tensor, labels: Tensor, *, batches: Batches, classes: int) -> None:
+    """Refuse a twin that cannot stand in for the model.
+
+    Raises:
+        ValueError: it raises, does not return as many logits as the model has classes, or gives no gradients.
+
+    Example:
+        >>> check_twin(nn.Flatten(), torch.rand(1, 1, 1, 3), torch.tensor([0]), batches=Batches(), classes=2)
+        Traceback (most recent call last):
+        ValueError: twin: expected logits (N, 2), as the model's, got (N, 3)
+    """
+    few, truth = images[:FEW], labels[:FEW]
+    (logits,) = batches(lambda x, y: _logits(twin, x, name="twin"), few, truth)
+    if logits.shape[1] != classes:
+        raise ValueError(f"twin: expected logits (N, {classes}), as the model's, got (N, {logits.shape[1]})")
+    if failure := _failure_of_gradients(twin, few, truth, batches, name="twin"):
+        why = failure if isinstance(failure, str) else "it is cut off from its input"
+        raise ValueError(f"twin: expected gradients, for attacks to be made on it; got none ({why})")
+
+
+def _logits(model: Model, images: Tensor, seed: int = 0, name: str = "model") -> Tensor:
     try:
         with undisturbed(model, seed=seed), torch.no_grad():
             logits = model(images)
     except Exception as error:  # a user's model may raise anything
         if isinstance(error, RuntimeError) and out_of_memory(error):
             raise
-        raise ValueError(f"model: raised {type(error).__name__} on images {tuple(images.shape)}: {error}") from error
+        raise ValueError(f"{name}: raised {type(error).__name__} on images {tuple(images.shape)}: {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"model: expected logits ({len(images)}, classes) for {len(images)} images, got {found}")
+        raise ValueError(f"{name}: expected logits ({len(images)}, classes) for {len(images)} images, got {found}")
     return logits
 
 
-def _failure_of_gradients(model: Model, image: Tensor, label: Tensor, batches: Batches) -> bool | str:
+def _failure_of_gradients(
+    model: Model, images: Tensor, labels: Tensor, batches: Batches, name: str = "model"
+) -> bool | str:
     """Whether it cannot be asked for a gradient at all, or what is missing on the way back; any other error is refused.
 
     A gradient may also be zero, which is no failure.
@@ -188,13 +210,13 @@ def _failure_of_gradients(model: Model, image: Tensor, label: Tensor, batches: B
             return input_gradient(model, x, y).gradient
 
     try:
-        batches(ask, image, label)
+        batches(ask, images, labels)
     except NoGradientError:
         return True
     except RuntimeError as error:
         if isinstance(error, NotImplementedError) or "not implemented" in str(error):
             return (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise ValueError(f"model: raised {type(error).__name__} when asked for a gradient: {error}") from error
+        raise ValueError(f"{name}: raised {type(error).__name__} when asked for a gradient: {error}") from error
     return False
 
 
