@@ -18,7 +18,7 @@ from unmask.experiments.zoo.audits import audited
 from unmask.experiments.zoo.cases import SCALES, Case, cases
 from unmask.experiments.zoo.defences import DEFENCES
 from unmask.experiments.zoo.expected import BY_DEFENCE, acceptable
-from unmask.experiments.zoo.floors import as_flags, strongest
+from unmask.experiments.zoo.floors import Notes, as_flags, standing, strongest
 from unmask.experiments.zoo.linear import worst_margin
 from unmask.experiments.zoo.networks import METHODS, PASSES, WITHIN, Network, audited_images, untrained
 from unmask.experiments.zoo.page import section
@@ -26,6 +26,7 @@ from unmask.experiments.zoo.scores import peers_table, rows, summarise
 from unmask.experiments.zoo.stages import report, run_zoo
 from unmask.experiments.zoo.truth import EDGE, check_exact, comparisons, establish, rule
 from unmask.gradients import input_gradient
+from unmask.models import build
 from unmask.models.masked import InputNoise, SoftmaxOutput, ZeroBackward
 from unmask.numerics import undisturbed
 from unmask.probes.sweep import unchanged
@@ -248,6 +249,32 @@ def test_what_is_done_is_not_done_again(places, folder, monkeypatch):
     run_zoo(FEW, folder=folder, work=places / "work")
     assert sorted(folder.rglob("*.json")) == paths
     assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+def test_a_truth_that_was_interrupted_goes_on_where_it_was(tmp_path):
+    data, model, run = audited_images("digits", 60), build("linear", inputs=(1, 8, 8), classes=10), []
+
+    def attack(name, fails=False):
+        def call(model, images, labels):
+            run.append((name, len(images)))
+            if fails:
+                raise KeyboardInterrupt
+            return FGSM(epsilon=0.02)(model, images, labels)
+
+        return call
+
+    def look(*attacks, weights="a"):
+        return standing(model, attacks, data, notes=Notes(tmp_path / "notes.json", weights=weights), stage="some")
+
+    whole = look(attack("first"), attack("second"), weights="b")
+    run.clear()
+    with pytest.raises(KeyboardInterrupt):
+        look(attack("first"), attack("second", fails=True))
+    run.clear()
+    assert look(attack("first"), attack("second")).tolist() == whole.tolist()
+    assert run == [("second", int(look(attack("first")).sum()))]
+    look(attack("first"), weights="c")
+    assert run[1:] == [("first", 60)]
 
 
 def test_a_truth_is_refused_where_there_is_an_audit(places, folder):

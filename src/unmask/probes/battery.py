@@ -28,7 +28,7 @@ from unmask.probes.randomness import Randomness
 from unmask.probes.reference import Broken
 from unmask.probes.saturation import Saturation
 from unmask.probes.scale import LEAST, MODERATE, Rescaled, Scale, median_lead
-from unmask.probes.search import AIMED, SHARPER, Stage, search
+from unmask.probes.search import AGAIN, AIMED, SHARPER, STARTS, Stage, search
 from unmask.probes.settings import LOOK, changed, cost_of, has, loss_of, ours, saturates, spent, variant
 from unmask.probes.smoothness import Smoothness
 from unmask.probes.strength import Strength, queries
@@ -133,7 +133,8 @@ class Battery:
             return first + SCORES * LOOK
         always = 6 * (1 + LOOK) + effort.steps + effort.draws * LOOK + effort.rivals * (1 + LOOK)
         shown = min(effort.shown / len(kit.ledger.images), 1.0) * cost_of_curves(kit)
-        return first + always + effort.search * (1 + 5 * SHARPER + 5 * CLOSEST * AIMED) + shown
+        sharper = 5 * (SHARPER + CLOSEST * (AIMED + STARTS * AGAIN))
+        return first + always + effort.search * (1 + sharper) + shown
 
 
 def _about_the_loss(kit: Kit) -> list[Probe]:

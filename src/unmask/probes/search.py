@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unmask.attacks import APGD, PGD, Attack, Averaged, TargetedAPGD, Through, Trial, surrogate
+from unmask.losses import dlr, log_odds
 from unmask.numerics import Model, derive_seed
 from unmask.probes.activations import Activations
 from unmask.probes.blackbox import BlackBox
@@ -19,8 +20,14 @@ from unmask.probes.settings import LOOK
 from unmask.probes.vanishing import Vanishing
 from unmask.record import Finding
 
-SHARPER, AIMED = 0.12, 0.07
+SHARPER, AIMED, AGAIN = 0.12, 0.07, 0.03
 """The search's dearer stages are for the standing images nearest to falling, at most such shares of all images."""
+
+STARTS = 2
+"""The last of them has so many."""
+
+DLR, TARGETED_DLR = 3, 4
+"""The fewest classes for which these losses are defined."""
 
 BLIND = {Vanishing.name, Activations.name, FiniteDifferences.name, Noise.name, BlackBox.name}
 """Symptoms of gradients that are useless as such: the search for the worst case then asks for scores as well."""
@@ -66,13 +73,8 @@ def search(
         return
     seed, fired = derive_seed(kit.seed, "worst case"), {finding.name for finding in findings if finding.fired}
     through, factor = _repaired(fired, stand_ins)
-    for name, share, few in (("Auto-PGD", 1.0, steps), ("longer Auto-PGD", SHARPER, 5 * steps)):
-        auto = APGD(epsilon=kit.epsilon, steps=few, seed=derive_seed(seed, name))
-        yield Stage(kit.ledger.trial(name, factor * (few + 2 * LOOK), through(auto)), share)
-    if kit.classes >= 4:
-        aimed = TargetedAPGD(epsilon=kit.epsilon, steps=5 * steps, targets=CLOSEST, seed=seed)
-        cost = factor * CLOSEST * (5 * steps + LOOK)
-        yield Stage(kit.ledger.trial("Auto-PGD towards the closest rivals", cost, through(aimed)), AIMED)
+    for name, share, cost, attack in _ascents(kit, steps, seed):
+        yield Stage(kit.ledger.trial(name, factor * cost, through(attack)), share)
     if fired & BLIND:
         yield Stage(kit.search(kit.effort.queries))
         where = kit.ledger.batches.device
@@ -81,6 +83,21 @@ def search(
         )
         transfer = Through(attack=PGD(epsilon=kit.epsilon, steps=kit.effort.steps, seed=seed), stand_in=network)
         yield Stage(kit.ledger.trial("transfer from a surrogate", kit.effort.steps, transfer))
+
+
+def _ascents(kit: Kit, steps: int, seed: int) -> Iterator[tuple[str, float, float, Attack]]:
+    """Auto-PGD again and again, each dearer and for fewer images: its name, their share, what it costs, and itself."""
+    few, rivals = "Auto-PGD", "Auto-PGD towards the closest rivals"
+    yield few, 1.0, steps + 2 * LOOK, APGD(epsilon=kit.epsilon, steps=steps, seed=derive_seed(seed, few))
+    many, longer = 5 * steps, f"longer {few}"
+    climb: dict[str, Any] = {"epsilon": kit.epsilon, "steps": many}
+    loss = dlr if kit.classes >= DLR else log_odds
+    yield longer, SHARPER, many + 2 * LOOK, APGD(**climb, loss=loss, seed=derive_seed(seed, longer))
+    if kit.classes < TARGETED_DLR:
+        return
+    for name, share, starts in ((rivals, AIMED, 1), (f"{rivals}, {STARTS} starts", AGAIN, STARTS)):
+        aimed = TargetedAPGD(**climb, targets=CLOSEST, restarts=starts, seed=derive_seed(seed, name))
+        yield name, share, starts * CLOSEST * (many + LOOK), aimed
 
 
 def _repaired(fired: Set[str], stand_ins: Mapping[str, Model]) -> tuple[Callable[[Attack], Attack], float]:

@@ -133,8 +133,9 @@ def starts(profile: Config) -> Rows:
 
 def compared(profile: Config) -> Rows:
     """The rows of table 3 as they are compared with other trainings: in fewer passes, and measured at their end."""
-    bare = {"watch_every": profile.watch_every, "moments": (), "select": False}
-    return {name: _shortened(replace(row, **bare), COMPARED) for name, row in methods(profile).items()}
+    rows = {name: _shortened(row, COMPARED) for name, row in methods(profile).items()}
+    often = profile.watch_every
+    return {name: replace(row, watch_every=often, moments=(), select=False) for name, row in rows.items()}
 
 
 def ablation(profile: Config) -> Rows:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from unmask.attacks import APGD, FGSM, PGD, Attack, Square, TargetedAPGD, Trial
@@ -16,7 +19,11 @@ from unmask.experiments.zoo.networks import audited_images, batches, kept_networ
 from unmask.experiments.zoo.stand_ins import attacking
 from unmask.losses import RivalMargin, dlr
 from unmask.numerics import Model, derive_seed
+from unmask.record import write_atomically
 from unmask.weights import digest
+
+NOTES = "notes.json"
+"""What an unfinished run has found so far."""
 
 RIVALS = 9
 """One step towards each of so many is the worst case of a linear model of ten classes."""
@@ -40,9 +47,52 @@ def strongest(case: Case, stand_in: Model, *, search: bool = True) -> list[Attac
     return [*(attacking(stand_in, attack) for attack in gradients), *queries]
 
 
-def standing(model: Model, attacks: Sequence[Attack], data: Dataset) -> Tensor:
-    """Which images are still classified correctly after all these attacks, bool (N,)."""
-    return Trial(attacks=attacks, batches=batches())(model, data.images, data.labels).correct
+class Notes:
+    """Who withstood each attack that an unfinished run has come to the end of, in a file that outlives it.
+
+    Example:
+        >>> notes = Notes(Path("nowhere"), weights="abc")
+        >>> notes.found
+        {'weights': 'abc'}
+    """
+
+    def __init__(self, path: Path, *, weights: str) -> None:
+        """Notes of other ``weights`` are dropped."""
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        self.path = path
+        self.found: dict[str, str] = known if known.get("weights") == weights else {"weights": weights}
+
+    def __call__(self, name: str, look: Callable[[], Tensor]) -> Tensor:
+        """What is noted under a name, bool (N,), or else what ``look`` returns, which is noted."""
+        if name not in self.found:
+            self.found[name] = as_text(look())
+            write_atomically(self.path, json.dumps(self.found).encode())
+        return torch.tensor(as_flags(self.found[name]))
+
+    def close(self) -> None:
+        """Nothing will be looked up again."""
+        self.path.unlink(missing_ok=True)
+
+
+def standing(
+    model: Model, attacks: Sequence[Attack], data: Dataset, *, notes: Notes | None = None, stage: str = ""
+) -> Tensor:
+    """Which images are still classified correctly after all these attacks, bool (N,); each attacks those that are.
+
+    What a ``stage`` of that name in the ``notes`` has come to the end of is not run again.
+    """
+    correct = torch.ones(len(data), dtype=torch.bool)
+    for number, attack in enumerate(attacks):
+        rows = correct.nonzero()[:, 0]
+        if not len(rows):
+            break
+        look = partial(_withstand, model, attack, data, rows)
+        correct[rows] = look() if notes is None else notes(f"{stage}, {number}", look)
+    return correct
+
+
+def _withstand(model: Model, attack: Attack, data: Dataset, rows: Tensor) -> Tensor:
+    return Trial(attacks=[attack], batches=batches())(model, data.images[rows], data.labels[rows]).correct
 
 
 def establish_floor(
@@ -54,7 +104,9 @@ def establish_floor(
         ValueError: an attack claims to have fooled a linear model where the closed form says that none can.
     """
     data, network = audited_images(case.data, case.images), kept_network(case, work)
-    worst = standing(network, strongest(case, network), data)
+    notes = Notes(work / NOTES, weights=digest(network))
+    worst = standing(network, strongest(case, network), data, notes=notes)
+    notes.close()
     return {"weights": digest(network), "worst": as_text(_checked(case, network, data, worst))}
 
 
@@ -62,7 +114,6 @@ def as_text(correct: Iterable[Any]) -> str:
     """One character per image: 1 where it is classified correctly.
 
     Example:
-        >>> import torch
         >>> as_text(torch.tensor([True, False]))
         '10'
     """

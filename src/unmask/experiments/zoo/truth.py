@@ -51,7 +51,7 @@ from unmask.attacks import APGD, FGSM, PGD, RFGSM, Attack, Square
 from unmask.data import Dataset
 from unmask.experiments.zoo.cases import Case
 from unmask.experiments.zoo.defences import DEFENCES, DRAWS
-from unmask.experiments.zoo.floors import as_flags, as_text, standing, strongest
+from unmask.experiments.zoo.floors import NOTES, Notes, as_flags, as_text, standing, strongest
 from unmask.experiments.zoo.linear import worst_margin
 from unmask.experiments.zoo.networks import audited_images, batches, kept_network
 from unmask.experiments.zoo.stand_ins import Averaged, attacking
@@ -99,19 +99,23 @@ def establish(
     claim = attacking(model, case.attack())
     if defence.truth == "exact":
         check_exact(case, model, network, data, claim)
-    clean, claimed = standing(judge, [unchanged], data), standing(judge, [claim], data)
+    notes = Notes(work / NOTES, weights=digest(network))
+    kept = partial(standing, judge, data=data, notes=notes)
+    clean, claimed = kept([unchanged], stage="clean"), kept([claim], stage="claimed")
     progress(0.1)
     gains, worst = {}, claimed
     pairs = comparisons(case, model, stand_in)
     for name, (unrepaired, repaired) in pairs.items():
-        before, after = standing(judge, [claim, *unrepaired], data), standing(judge, repaired, data)
+        before = kept([claim, *unrepaired], stage=f"{name}, unrepaired")
+        after = kept(repaired, stage=f"{name}, repaired")
         gains[name] = paired_gain(before.tolist(), after.tolist(), comparisons=len(pairs))
         worst = worst & before & after
         progress(0.1 + 0.6 * len(gains) / len(pairs))
     if defence.truth == "exact":
         worst = worst & torch.tensor(as_flags(_floor(case, folder, digest(network))["worst"]))
     else:
-        worst = worst & standing(judge, strongest(_spent(case), stand_in, search=not defence.random), data)
+        worst = worst & kept(strongest(_spent(case), stand_in, search=not defence.random), stage="worst case")
+    notes.close()
     found = share_found(clean, claimed, worst)
     answer, because = rule(gains, right=int(clean.sum()), total=len(clean), found=found)
     bounds = _bounds(case, network, data)
