@@ -24,6 +24,7 @@ from unmask.data import Dataset
 from unmask.experiments.zoo.networks import Network, audited_images, batches, kept_network
 from unmask.probes import QUICK
 from unmask.record import write_atomically
+from unmask.sweeps import environment
 from unmask.verdict import proportion
 
 EPSILON, STEPS = 0.3, 100
@@ -54,12 +55,13 @@ class Measured:
 def main(images: int, threads: int, work: Path, only: str | None, steps: int, queries: int, output: Path) -> None:
     """Train the networks where that was not done yet, then measure one after the other, each in its own process.
 
-    A network that was left out keeps what an earlier run with the same settings has found.
+    A network that was left out keeps what an earlier run of the same code, with the same settings, has found.
     """
     console = Console()
     record: dict[str, Any] = {
         "command": f"python -m benchmarks.worst_case --images {images} --threads {threads} --work WORK",
         "machine": machine() | {"threads": threads},
+        "commit": environment(0)["commit"],
         "versions": versions(),
         "epsilon": EPSILON,
         "steps": steps,

@@ -13,7 +13,7 @@ from torch import nn
 
 from unmask.attacks import FGSM
 from unmask.cli import main
-from unmask.experiments.zoo import peers, truth
+from unmask.experiments.zoo import floors, peers, truth
 from unmask.experiments.zoo.audits import audited
 from unmask.experiments.zoo.cases import SCALES, Case, cases
 from unmask.experiments.zoo.defences import DEFENCES
@@ -251,7 +251,7 @@ def test_what_is_done_is_not_done_again(places, folder, monkeypatch):
     assert [path.stat().st_mtime_ns for path in paths] == before
 
 
-def test_a_truth_that_was_interrupted_goes_on_where_it_was(tmp_path):
+def test_a_truth_that_was_interrupted_goes_on_where_it_was(tmp_path, monkeypatch):
     data, model, run = audited_images("digits", 60), build("linear", inputs=(1, 8, 8), classes=10), []
 
     def attack(name, fails=False):
@@ -275,6 +275,9 @@ def test_a_truth_that_was_interrupted_goes_on_where_it_was(tmp_path):
     assert run == [("second", int(look(attack("first")).sum()))]
     look(attack("first"), weights="c")
     assert run[1:] == [("first", 60)]
+    monkeypatch.setattr(floors, "CODE", ("losses.py",))
+    look(attack("first"), weights="c")
+    assert run[2:] == [("first", 60)]
 
 
 def test_a_truth_is_refused_where_there_is_an_audit(places, folder):

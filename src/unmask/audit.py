@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +154,8 @@ def _report(
     shown = specimens(images, labels, clean, claimed, worst, attacks=called, classes=names)
     few = [one.index for one in shown[:SURFACES]] if audited.gradients else []
     not_run = battery.not_run | found.unanswered
+    known: dict[str, Any] = {"clean": shares["clean"], "left": shares["worst case"], "not_run": not_run}
+    decision = decide(found.findings, classes=audited.classes, claimed=found.said, **known)
     return Report(
         subject=subject,
         data=data,
@@ -163,14 +166,7 @@ def _report(
         clean=shares["clean"],
         claimed=shares["claimed"],
         robust=shares["worst case"],
-        decision=decide(
-            found.findings,
-            clean=shares["clean"],
-            classes=audited.classes,
-            claimed=found.said,
-            not_run=not_run,
-            left=shares["worst case"],
-        ),
+        decision=decision,
         findings=found.findings,
         attacks=attacks,
         curves=found.curves,

@@ -122,18 +122,7 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
         floating = (one.dtype for one in model.parameters() if one.is_floating_point())
         images = images.to(next(floating, images.dtype))
     (logits,) = batches(lambda x, y: _logits(model, x), images, labels)
-    lowest, highest = (int(bound) for bound in labels.aminmax())
-    wanted = highest + 1 if classes is None else classes
-    if lowest < 0 or highest >= wanted:
-        raise ValueError(f"labels: expected classes from 0 to {wanted - 1}, got {lowest} to {highest}")
-    if logits.shape[1] < wanted or (classes is not None and logits.shape[1] != classes):
-        raise ValueError(
-            f"model: expected logits (N, {wanted}) for {wanted} classes, got (N, {logits.shape[1]}); if the data lack "
-            "some of the classes, name them all (in an .npz as an array 'classes')"
-        )
-    if bad := int((~logits.isfinite().all(1)).sum()):
-        kind = "NaN" if logits.isnan().any() else "infinite values"
-        raise ValueError(f"model: expected finite logits, got {kind} on {bad} of {len(logits)} images")
+    _check_logits(logits, labels, classes)
     failure = _failure_of_gradients(model, images[:1], labels[:1], batches)
     if isinstance(failure, str):
         model = Detached(model)
@@ -161,6 +150,22 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
         random=random,
         answers=[[float(f"{one:.2g}") for one in row] for row in logits[:FEW].tolist()],
     )
+
+
+def _check_logits(logits: Tensor, labels: Tensor, classes: int | None) -> None:
+    """Refuse logits that are not finite or too few for the labels, and labels that name no class."""
+    lowest, highest = (int(bound) for bound in labels.aminmax())
+    wanted = highest + 1 if classes is None else classes
+    if lowest < 0 or highest >= wanted:
+        raise ValueError(f"labels: expected classes from 0 to {wanted - 1}, got {lowest} to {highest}")
+    if logits.shape[1] < wanted or (classes is not None and logits.shape[1] != classes):
+        raise ValueError(
+            f"model: expected logits (N, {wanted}) for {wanted} classes, got (N, {logits.shape[1]}); if the data lack "
+            "some of the classes, name them all (in an .npz as an array 'classes')"
+        )
+    if bad := int((~logits.isfinite().all(1)).sum()):
+        kind = "NaN" if logits.isnan().any() else "infinite values"
+        raise ValueError(f"model: expected finite logits, got {kind} on {bad} of {len(logits)} images")
 
 
 def check_twin(twin: Model, images: Tensor, labels: Tensor, *, batches: Batches, classes: int) -> None:

@@ -70,6 +70,11 @@ def repairs(runs: Runs) -> Outcome:
         examined = runs(learning_rate=rate, examine=True)
         series[f"lr {rate:g}: {QUERY_ATTACK}"] = over(examined, square)
         measured[f"{QUERY_ATTACK}, {rate:g}"] = at(examined, -1, square)
+    return Outcome(measured=measured, series=series, claims=_what_repairs_show(measured))
+
+
+def _what_repairs_show(measured: Mapping[str, Values]) -> list[dict[str, str]]:
+    """What the errors at a rate of 0.01 say of the masking."""
     repaired, published = (
         measured[f"{name}, 0.01"] for name in ("float32 log-odds", "float32 cross entropy (as published)")
     )
@@ -85,28 +90,24 @@ def repairs(runs: Runs) -> Outcome:
     )
     some = Part(what="float64 minus float32", values=minus(double, published), side="above", bound=5, unit="points")
     rest = Part(what="log-odds minus float64", values=minus(repaired, double), side="above", bound=5, unit="points")
-    return Outcome(
-        measured=measured,
-        series=series,
-        claims=[
-            judge("with the log-odds loss the FGSM error at 0.01 is back above 90 %", back, rise),
-            judge("float64 removes part of the masking only", some, rest),
-            judge(
-                "a query attack, which asks for no gradient, is not fooled at 0.01",
-                Part(
-                    what="Square's error minus FGSM's",
-                    values=minus(measured[f"{QUERY_ATTACK}, 0.01"], published),
-                    side="above",
-                    bound=50,
-                    unit="points",
-                ),
+    return [
+        judge("with the log-odds loss the FGSM error at 0.01 is back above 90 %", back, rise),
+        judge("float64 removes part of the masking only", some, rest),
+        judge(
+            "a query attack, which asks for no gradient, is not fooled at 0.01",
+            Part(
+                what="Square's error minus FGSM's",
+                values=minus(measured[f"{QUERY_ATTACK}, 0.01"], published),
+                side="above",
+                bound=50,
+                unit="points",
             ),
-            judge(
-                "nothing of the robustness at 0.01 is real",
-                Part(what="worst-case error at 0.01", values=worst, side="above", bound=98),
-            ),
-        ],
-    )
+        ),
+        judge(
+            "nothing of the robustness at 0.01 is real",
+            Part(what="worst-case error at 0.01", values=worst, side="above", bound=98),
+        ),
+    ]
 
 
 def leftover(runs: Runs) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -24,6 +25,9 @@ from unmask.weights import digest
 
 NOTES = "notes.json"
 """What an unfinished run has found so far."""
+
+CODE = ("attacks", "experiments/zoo", "models/masked", "losses.py", "numerics.py", "gradients.py")
+"""Where this package says what an attack finds; notes are of no use to another version of these."""
 
 RIVALS = 9
 """One step towards each of so many is the worst case of a linear model of ten classes."""
@@ -52,15 +56,16 @@ class Notes:
 
     Example:
         >>> notes = Notes(Path("nowhere"), weights="abc")
-        >>> notes.found
-        {'weights': 'abc'}
+        >>> notes.found["weights"]
+        'abc'
     """
 
     def __init__(self, path: Path, *, weights: str) -> None:
-        """Notes of other ``weights`` are dropped."""
+        """Notes of other ``weights``, or of other code, are dropped."""
         known = json.loads(path.read_text()) if path.is_file() else {}
+        about = {"weights": weights, "code": _code()}
         self.path = path
-        self.found: dict[str, str] = known if known.get("weights") == weights else {"weights": weights}
+        self.found: dict[str, str] = known if known.items() >= about.items() else about
 
     def __call__(self, name: str, look: Callable[[], Tensor]) -> Tensor:
         """What is noted under a name, bool (N,), or else what ``look`` returns, which is noted."""
@@ -72,6 +77,13 @@ class Notes:
     def close(self) -> None:
         """Nothing will be looked up again."""
         self.path.unlink(missing_ok=True)
+
+
+def _code() -> str:
+    """A digest of the files that say what an attack finds."""
+    root = Path(__file__).parents[2]
+    files = [file for name in CODE for file in ([root / name] if name.endswith(".py") else (root / name).glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
 def standing(
