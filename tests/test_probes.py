@@ -173,6 +173,18 @@ def test_a_probe_fires_on_its_control_and_its_remedy_wins(name, wrap, perceptron
     assert paired_gain(finding.before, finding.after).low > EFFECT
 
 
+@pytest.mark.parametrize("factor", [2.0**-10, 2.0**5])
+def test_the_search_for_the_worst_case_finds_the_same_at_any_scale_of_logits(factor, perceptron, held_out):
+    task = (held_out.images[:40], held_out.labels[:40])
+    found = []
+    for model in (perceptron, ScaledLogits(perceptron, factor=factor)):
+        battery = battery_for(model, *task, FGSM(epsilon=0.1), epsilon=0.1)
+        found.append([stage.trial(model, *task).images for stage in battery.search([])])
+    assert len(found[0]) == 5
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize(("name", "wrap"), [(name, wrap) for name, wraps in SYMPTOMS.items() for wrap in wraps])
 def test_a_symptom_that_decides_nothing_is_seen_on_its_control(name, wrap, perceptron, held_out):
     finding = findings(wrap(perceptron), held_out, epsilon=0.2)[name]

@@ -27,7 +27,7 @@ from unmask.probes.probe import Probe, Repair
 from unmask.probes.randomness import Randomness
 from unmask.probes.reference import Broken
 from unmask.probes.saturation import Saturation
-from unmask.probes.scale import LEAST, MODERATE, Rescaled, Scale, median_lead
+from unmask.probes.scale import MODERATE, Scale
 from unmask.probes.search import AGAIN, AIMED, SHARPER, STARTS, Stage, search
 from unmask.probes.settings import LOOK, changed, cost_of, has, loss_of, ours, saturates, spent, variant
 from unmask.probes.smoothness import Smoothness
@@ -146,8 +146,7 @@ def _about_the_loss(kit: Kit) -> list[Probe]:
         given = [reference, FGSM(epsilon=kit.epsilon, loss=cross_entropy)]
         repaired = [reference, FGSM(epsilon=kit.epsilon)]
     cost = cost_of(reference) + (1 + LOOK) * (len(given) - 1)
-    lead = median_lead(kit.model, kit.ledger.images, kit.ledger.labels, batches)
-    moderate = Through(attack=reference, stand_in=partial(Rescaled, factor=MODERATE / max(lead, LEAST)))
+    moderate = Through(attack=reference, stand_in=partial(kit.with_lead, MODERATE))
     as_it_is = "the attack as it is"
     on_logits = kit.ledger.trial("reference, on log probabilities", cost_of(reference), reference)
     return [

@@ -12,16 +12,20 @@ from unmask.numerics import Batches, Model, undisturbed
 from unmask.probes.probe import Repair
 from unmask.record import Finding
 
-AGREE = 0.75
-"""With fewer signs alike the two gradients lead elsewhere; by chance a half would be alike."""
+AGREE = 0.95
+"""With fewer signs alike the two gradients lead elsewhere; by chance a half would be alike.
+
+On digits, of networks without anything to stand in for, all are alike; of k winners 83 to 88 % (median), of networks
+trained with a jump 95 to 97 %.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
     """Symptom: the gradient of the log-odds is zero, or has other signs than that of a stand-in that decides alike.
 
-    Counted are images on which fewer than three quarters of the pixels in which the stand-in has a gradient have its
-    sign; ``value`` is their share. Remedy: the same attack on the stand-in; the model itself judges what it finds.
+    Counted are images on which fewer than 95 % of the pixels in which the stand-in has a gradient have its sign;
+    ``value`` is their share. Remedy: the same attack on the stand-in; the model itself judges what it finds.
     Evidence per example: ``agreement``.
 
     Attributes:

@@ -13,6 +13,7 @@ from unmask.losses import RivalMargin
 from unmask.numerics import Model, derive_seed
 from unmask.probes.ledger import Ledger, Part
 from unmask.probes.probe import Repair
+from unmask.probes.scale import LEAST, Rescaled, median_lead
 from unmask.probes.settings import LOOK, cost_of
 from unmask.probes.sweep import unchanged
 from unmask.verdict import EFFECT
@@ -119,6 +120,16 @@ class Kit:
         return self.given
 
     @cached_property
+    def lead(self) -> float:
+        """The median lead of the highest logit over the next, in nats; above 0."""
+        ledger = self.ledger
+        return max(median_lead(self.model, ledger.images, ledger.labels, ledger.batches), LEAST)
+
+    def with_lead(self, nats: float, model: Model) -> Model:
+        """A model like the audited one, with logits rescaled as if for such a median lead."""
+        return Rescaled(model, nats / self.lead)
+
+    @cached_property
     def one(self) -> Trial:
         """One step along the gradient of the log-odds."""
         return self.ledger.trial("one step, log-odds", 1 + LOOK, FGSM(epsilon=self.epsilon))
@@ -213,6 +224,7 @@ class Kit:
             remedy=self.mean("averaged over draws", lambda model: model),
             some=self.sample,
             claimed=self.claimed,
+            effect=ELSE,
         )
 
     def mean(self, how: str, stand_in: Callable[[Model], Model], *, factor: float = 1.0) -> Trial:

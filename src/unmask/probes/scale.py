@@ -17,6 +17,13 @@ MODERATE = 5.0
 LEAST = 1e-30
 """A median lead below it is none."""
 
+SHARP = 10.0
+"""The median lead, in nats, at which the worst case is searched for: the loss sees the nearest rival above others.
+
+On 400 validation images of MNIST, a plain network and its logits times 0.3 and 0.001: twenty steps of Auto-PGD on the
+log-odds leave 142, 169 and 223 of them as they are, and 142, 144 and 146 at ten nats; at five and at twenty more.
+"""
+
 
 class Rescaled:
     """A model whose logits are multiplied by a factor; a function of images, no module.

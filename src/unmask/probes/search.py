@@ -16,6 +16,7 @@ from unmask.probes.noise import Noise
 from unmask.probes.operations import OPERATIONS
 from unmask.probes.precision import PRECISION
 from unmask.probes.randomness import Randomness
+from unmask.probes.scale import SHARP
 from unmask.probes.settings import LOOK
 from unmask.probes.vanishing import Vanishing
 from unmask.record import Finding
@@ -51,7 +52,8 @@ def search(
     """Attacks for the worst case, one after another; each is for those still standing when its turn comes.
 
     Few steps for all of them tell which are near to falling; most of the budget is for those. What
-    made a symptom is gone round by its stand-in, of ``stand_ins``, or a mean over draws.
+    made a symptom is gone round by its stand-in, of ``stand_ins``, or a mean over draws; and the logits are rescaled
+    to a lead of ten nats, so that what is found does not depend on their scale.
 
     Example:
         >>> import torch
@@ -72,7 +74,7 @@ def search(
     if not steps:
         return
     seed, fired = derive_seed(kit.seed, "worst case"), {finding.name for finding in findings if finding.fired}
-    through, factor = _repaired(fired, stand_ins)
+    through, factor = _repaired(kit, fired, stand_ins)
     for name, share, cost, attack in _ascents(kit, steps, seed):
         yield Stage(kit.ledger.trial(name, factor * cost, through(attack)), share)
     if fired & BLIND:
@@ -100,15 +102,13 @@ def _ascents(kit: Kit, steps: int, seed: int) -> Iterator[tuple[str, float, floa
         yield name, share, starts * CLOSEST * (many + LOOK), aimed
 
 
-def _repaired(fired: Set[str], stand_ins: Mapping[str, Model]) -> tuple[Callable[[Attack], Attack], float]:
+def _repaired(kit: Kit, fired: Set[str], stand_ins: Mapping[str, Model]) -> tuple[Callable[[Attack], Attack], float]:
     """What makes an attack one on the model as far as it can be repaired, and how much dearer that is."""
     stand_in = next((stand_ins[name] for name in (OPERATIONS, PRECISION) if name in fired), None)
     draws = EOT_DRAWS // 2 if Randomness.name in fired else 0
-    if stand_in is None and not draws:
-        return (lambda attack: attack), 1
 
     def repaired(model: Model) -> Model:
         model = model if stand_in is None else stand_in
-        return Averaged(model, draws=draws) if draws else model
+        return kit.with_lead(SHARP, Averaged(model, draws=draws) if draws else model)
 
     return (lambda attack: Through(attack=attack, stand_in=repaired)), max(draws, 1) * (1 if stand_in is None else 2)
