@@ -40,6 +40,9 @@ from unmask.verdict import EFFECT, paired_gain
 
 IMAGES = 200
 
+SNAP = 0.2
+"""Epsilon, where a model of the tests is made for one."""
+
 
 class WrongWay(torch.autograd.Function):
     @staticmethod
@@ -79,6 +82,15 @@ class Rippled(nn.Module):
     def forward(self, images):
         ripple = torch.sin(self.wave * images.flatten(1)[:, None] + self.phase).sum(2)
         return self.model(images) + 0.1 * ripple
+
+
+class Snapped(nn.Module):
+    """Wrong where an image has darkened by 0.4 to 0.95 of epsilon, and right again beyond: only a whole step misses."""
+
+    def forward(self, images):
+        darker = (0.5 - images).flatten(1).mean(1) / SNAP
+        lead = torch.where(darker < 0.95, 1 - darker / 0.4, 1 - darker / 10)
+        return torch.stack([lead, torch.zeros_like(lead)], dim=1)
 
 
 class Gated(nn.Module):
@@ -293,6 +305,8 @@ def test_control_and_remedy_have_the_same_budget(reference, perceptron, held_out
     saturation, smoothness = (probes[name].repair for name in ("float32 saturation", "non-smooth loss surface"))
     assert spent(saturation.control) == spent(saturation.remedy)
     assert spent(smoothness.control)[0] == spent(smoothness.remedy)[0] == FULL.steps
+    once = probes["non-smooth loss surface"].once
+    assert spent(once.control)[0] == spent(once.remedy)[0] == 1
     blind = probes["vanishing gradients"].repair
     gradients, looks = spent(blind.control), spent(blind.remedy)
     assert looks[0] == 0
@@ -359,10 +373,25 @@ def test_noise_counts_what_is_fooled_of_what_was_right(perceptron, held_out):
     assert (finding.value, finding.fired) == (0, False)  # errors on clean images are nobody's merit
 
 
+def test_where_any_step_but_the_one_succeeds_another_single_step_is_the_remedy():
+    images = 0.5 + 0.001 * torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels, model = torch.zeros(60, dtype=torch.int64), Snapped()
+    battery = battery_for(model, images, labels, FGSM(epsilon=SNAP), epsilon=SNAP)
+    (probe,) = (probe for probe in battery.probes if probe.name == "non-smooth loss surface")
+    finding = probe(model, images, labels)
+    assert finding.fired
+    assert "random start" in finding.intervention
+    assert paired_gain(finding.before, finding.after).low > 0.5
+    many = probe.repair(True, model, images, labels)
+    assert paired_gain(many["before"], many["after"]).high < 0.1
+
+
 def test_smoothness_asks_for_enough_images():
     trial = Trial(attacks=[FGSM(epsilon=0.1)])
     images, labels = torch.rand(19, 1, 2, 2), torch.ones(19, dtype=torch.int64)
-    finding = Smoothness(clean=trial, one=trial, many=trial, repair=against(trial, trial))(always(5.0), images, labels)
+    finding = Smoothness(
+        clean=trial, one=trial, many=trial, **dict.fromkeys(("once", "repair"), against(trial, trial))
+    )(always(5.0), images, labels)
     assert (finding.value, finding.fired) == (0, False)
 
 

@@ -195,13 +195,19 @@ def _about_gradients(kit: Kit) -> list[Probe]:
         claimed=kit.claimed,
         effect=COLLAPSE,
     )
+    other = Repair(
+        does="one step from a random start",
+        against="one step from the image",
+        control=kit.one,
+        remedy=kit.started,
+        effect=COLLAPSE,
+    )
     few = partial(kit.ledger.sample, effort.few, seed=derive_seed(kit.seed, "few"))
-
     return [
         Vanishing(attack=kit.many, repair=kit.blind, batches=batches),
         Activations(attack=kit.many, repair=kit.blind, batches=batches),
         Noise(noise=kit.noise, gradients=kit.many, clean=kit.clean, repair=kit.blind),
-        Smoothness(clean=kit.clean, one=kit.one, many=kit.many, repair=smooth),
+        Smoothness(clean=kit.clean, one=kit.one, many=kit.many, once=other, repair=smooth),
         FiniteDifferences(epsilon=kit.epsilon, some=kit.glance, seed=kit.seed, repair=kit.blind, batches=batches),
         Randomness(repair=kit.averaged, batches=batches),
         BlackBox(
