@@ -63,7 +63,8 @@ def acceptable(case: Case) -> frozenset[str]:
 
 
 REMARKS: Mapping[str, str] = {
-    "mnist: cnn, times 0.3": "The logits lead by 3 nats (median), which the probe of their scale takes for ordinary: it "
-    "asks below a quarter of a nat. By the truth of seed 0, the one step that was claimed loses 3.4 points by it, forty 7.1.",
+    "mnist: cnn, times 0.3": "The logits lead by 3 nats (median), which the probe of their scale takes for ordinary: "
+    "it asks below a quarter of a nat. By the truth of seed 0 the one step that was claimed loses 3.4 points by it, "
+    "and forty 7.1.",
 }
 """Why an audit went wrong, as far as somebody has found out: ``"digits: name without seed"`` to a sentence."""
