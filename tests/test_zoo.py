@@ -339,7 +339,8 @@ def spoilt(work, root):
 def row(truth, verdict, *, causes=(), label="a", seed=0, **settings):
     known = {"float32 saturation"}
     return {
-        "name": f"{label}, seed {seed}", "label": label, "truth": truth, "verdict": verdict, "right": truth == verdict,
+        "name": f"{label}, seed {seed}", "label": label, "seed": seed, "truth": truth, "verdict": verdict,
+        "right": truth == verdict,
         "causes": list(causes), "cause right": bool(causes) and causes[0] in known if truth == "masked" else None,
         "acceptable": sorted(known), "trained": "normal", "defended": False, "seconds": 2.0, "how": "exact",
         "worst": 0.1, "robust": 0.15, "claimed": 0.9, "bounds": None, "epsilon": 0.1, "because": "b", "reason": "r",
@@ -353,7 +354,7 @@ ROWS = [
     row("masked", "not masked"),
     row("masked", "inconclusive"),
     row("not masked", "masked", causes=["float32 saturation"], trained="pgd", label="p"),
-    row("not masked", "not masked", label="q"),
+    row("not masked", "not masked", label="q", seed=1),
     {"name": "e", "label": "e", "truth": "excluded", "because": "b"},
 ]
 
@@ -363,6 +364,7 @@ def test_rates():
     counted = {name: (one["count"], one["total"]) for name, one in rates.items()}
     assert counted == {
         "verdict right": (3, 6),
+        "verdict right, after the first seed": (1, 1),
         "false alarms": (1, 2),
         "false alarms, trained with PGD or the logit distance": (1, 1),
         "misses": (1, 4),
@@ -377,13 +379,20 @@ def test_rates():
 def test_the_page_names_every_miss_and_every_pair_left_out(tmp_path):
     flags = dict.fromkeys(peers.FLAGS, True) | {peers.FLAGS[-1]: None}
     told = [*ROWS, row("masked", "masked", causes=["float32 saturation"], label="f", flags=flags)]
-    zoo = {"command": "c", "summary": summarise(told), "rows": told, "peers": peers_table(told)}
+    zoo = {
+        "command": "c",
+        "learned": "It has learned.",
+        "summary": summarise(told),
+        "rows": told,
+        "peers": peers_table(told),
+    }
     (tmp_path / "zoo.json").write_text(json.dumps({"digits": zoo}))
     text = "\n".join(section(tmp_path))
     assert text.count("- **a, seed 0** (epsilon 0.1): masked (b), called") == 2
     assert "- **p, seed 0** (epsilon 0.1): not masked (b), called masked for float32 saturation" in text
     assert "- **a, seed 0**: vanishing gradients; expected float32 saturation." in text
     assert "- e: b." in text
+    assert "It has learned." in text
     assert "| f | masked | 1 | 1 | 1 | 1 | 1 | - | 1 |" in text
 
 

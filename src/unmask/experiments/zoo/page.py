@@ -39,7 +39,7 @@ def _zoo(data: str, zoo: Mapping[str, Any]) -> list[str]:
     for truth, counts in summary["verdicts"].items():
         row = " | ".join(str(counts.get(answer, 0)) for answer in ("masked", "not masked", "inconclusive"))
         lines.append(f"| {truth} | {row} |")
-    lines += ["", *_spreads(summary), ""]
+    lines += ["", *_spreads(summary), zoo["learned"], ""]
     lines += _misses([row for row in zoo["rows"] if row.get("right") is False])
     lines += _wrong_causes([row for row in zoo["rows"] if row.get("right") and row.get("cause right") is False])
     lines += _excluded([row for row in zoo["rows"] if row["truth"] == "excluded"])

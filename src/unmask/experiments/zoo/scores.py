@@ -91,7 +91,7 @@ def summarise(all_rows: Sequence[Row]) -> dict[str, Any]:
     Example:
         >>> row = {"truth": "masked", "verdict": "masked", "right": True, "cause right": True, "causes": ["a"]}
         >>> rest = {"label": "x", "trained": "fgsm", "defended": False, "seconds": 1.0, "robust": 0.1, "worst": 0.1}
-        >>> summarise([row | rest | {"how": "exact", "bounds": None}])["rates"]["verdict right"]["count"]
+        >>> summarise([row | rest | {"seed": 0, "how": "exact", "bounds": None}])["rates"]["verdict right"]["count"]
         1
     """
     done = [row for row in all_rows if "verdict" in row]
@@ -99,6 +99,7 @@ def summarise(all_rows: Sequence[Row]) -> dict[str, Any]:
     trained = [row for row in sound if row["trained"] in ADVERSARIAL and not row["defended"]]
     rates = {
         "verdict right": _rate(done, lambda row: row["right"]),
+        "verdict right, after the first seed": _rate([row for row in done if row["seed"]], lambda row: row["right"]),
         "false alarms": _rate(sound, lambda row: row["verdict"] == "masked"),
         "false alarms, trained with PGD or the logit distance": _rate(trained, lambda row: row["verdict"] == "masked"),
         "misses": _rate(masked, lambda row: row["verdict"] == "not masked"),

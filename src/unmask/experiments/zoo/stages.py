@@ -17,6 +17,7 @@ from unmask.experiments.summary import summary
 from unmask.experiments.zoo.audits import audited, truth_of
 from unmask.experiments.zoo.cases import SEEDS, Case, cases
 from unmask.experiments.zoo.defences import DEFENCES
+from unmask.experiments.zoo.expected import LEARNED
 from unmask.experiments.zoo.floors import establish_floor
 from unmask.experiments.zoo.networks import Network, network_of, operations, train
 from unmask.experiments.zoo.peers import measured
@@ -100,6 +101,7 @@ def report(data: str, pairs: Sequence[Case], *, results: Path, command: str) -> 
         "command": command,
         "commit": here["commit"],
         "versions": here["versions"],
+        "learned": LEARNED.get(data, ""),
         "summary": summarise(found),
         "peers": peers_table(found),
         "rows": found,
