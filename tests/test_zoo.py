@@ -354,8 +354,8 @@ ROWS = [
     row("masked", "not masked"),
     row("masked", "inconclusive"),
     row("not masked", "masked", causes=["float32 saturation"], trained="pgd", label="p"),
-    row("not masked", "not masked", label="q", seed=1),
-    {"name": "e", "label": "e", "truth": "excluded", "because": "b"},
+    row("not masked", "not masked", label="q", seed=1, remark="Odd."),
+    {"name": "e", "label": "e", "truth": "excluded", "because": "b", "remark": None},
 ]
 
 
@@ -392,6 +392,7 @@ def test_the_page_names_every_miss_and_every_pair_left_out(tmp_path):
     assert "- **p, seed 0** (epsilon 0.1): not masked (b), called masked for float32 saturation" in text
     assert "- **a, seed 0**: vanishing gradients; expected float32 saturation." in text
     assert "- e: b." in text
+    assert "- **q, seed 1**: Odd." in text
     assert "It has learned." in text
     assert "| f | masked | 1 | 1 | 1 | 1 | 1 | - | 1 |" in text
 

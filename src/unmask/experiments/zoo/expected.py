@@ -63,11 +63,14 @@ def acceptable(case: Case) -> frozenset[str]:
 
 
 REMARKS: Mapping[str, str] = {
-    "mnist: cnn, times 0.3": "The logits lead by 3 nats (median), which the probe of their scale takes for ordinary: "
-    "it asks below a quarter of a nat. By the truth of seed 0 the one step that was claimed loses 3.4 points by it, "
+    "mnist: cnn, times 0.3, seed 0": "The logits lead by 3 nats (median), which the probe of their scale takes for "
+    "ordinary: it asks below a quarter of a nat. By the truth the one step that was claimed loses 3.4 points by it, "
     "and forty 7.1.",
+    "mnist: cnn, logit distance 0.3, seed 1": "The regularizer against masking did not prevent it: after this short "
+    "training the narrow network is right on 95.5 % under one step and on 1.5 % under 20 steps; that of seed 0, by the "
+    "same recipe, on 87.7 and 81.8 %.",
 }
-"""Why an audit went wrong, as far as somebody has found out: ``"digits: name without seed"`` to a sentence."""
+"""Why an audit went wrong, or what surprises about a pair, as far as somebody has found out: by data and name."""
 
 LEARNED: Mapping[str, str] = {
     "mnist": "The audit has learned from its first seed, so that only the further ones judge it: after four verdicts "

@@ -42,6 +42,7 @@ def _zoo(data: str, zoo: Mapping[str, Any]) -> list[str]:
     lines += ["", *_spreads(summary), zoo["learned"], ""]
     lines += _misses([row for row in zoo["rows"] if row.get("right") is False])
     lines += _wrong_causes([row for row in zoo["rows"] if row.get("right") and row.get("cause right") is False])
+    lines += _remarked([row for row in zoo["rows"] if row["remark"] and row.get("right") is not False])
     lines += _excluded([row for row in zoo["rows"] if row["truth"] == "excluded"])
     lines += _peers(zoo["peers"])
     return [*lines, *_all([row for row in zoo["rows"] if "verdict" in row])]
@@ -86,6 +87,12 @@ def _wrong_causes(wrong: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in wrong:
         lines.append(f"- **{row['name']}**: {', '.join(row['causes'])}; expected {' or '.join(row['acceptable'])}.")
     return [*lines, ""]
+
+
+def _remarked(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    return ["Worth a word:", "", *(f"- **{row['name']}**: {row['remark']}" for row in rows), ""]
 
 
 def _excluded(rows: Sequence[Mapping[str, Any]]) -> list[str]:

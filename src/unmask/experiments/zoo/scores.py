@@ -64,7 +64,7 @@ def _told(case: Case, truth: Mapping[str, Any]) -> Row:
         "claimed": _share(truth["claimed"]),
         "worst": _share(truth["worst"]),
         "bounds": truth["bounds"],
-        "remark": REMARKS.get(f"{case.data}: {case.label}"),
+        "remark": REMARKS.get(f"{case.data}: {case.name}"),
     }
 
 
