@@ -39,13 +39,13 @@ def saved(report, tmp_path):
 
 
 def outcome(*rows):
-    """Of one-pixel images: each row is pixel, whether it is still right, and its log-odds."""
-    pixels, correct, loss = zip(*rows, strict=True)
+    """Of one-pixel images: each row is pixel, whether it is still right, and its margin."""
+    pixels, correct, margin = zip(*rows, strict=True)
     images = torch.tensor(pixels).view(-1, 1, 1, 1)
-    return Outcome(images, 1 - torch.tensor(correct).long(), torch.tensor(correct), torch.tensor(loss))
+    return Outcome(images, 1 - torch.tensor(correct).long(), torch.tensor(correct), *2 * [torch.tensor(margin)])
 
 
-def test_the_worst_is_misclassified_before_right_and_then_by_loss():
+def test_the_worst_is_misclassified_before_right_and_then_by_margin():
     worst = Worst(outcome((0.0, True, -9.0), (0.0, True, -9.0), (0.0, True, -9.0), (0.0, False, 0.1)))
     worst.add(outcome((0.1, True, -1.0), (0.1, False, 0.5), (0.1, False, 0.5), (0.1, False, 9.0)))
     worst.add(outcome((0.2, True, -2.0), (0.2, True, 3.0), (0.2, False, 0.7), (0.2, True, -9.0)))

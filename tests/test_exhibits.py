@@ -21,7 +21,7 @@ EPSILON = 0.1
 
 
 def outcome(images, correct, loss):
-    return Outcome(images, torch.where(correct, 0, 1), correct, torch.full((len(images),), loss))
+    return Outcome(images, torch.where(correct, 0, 1), correct, *2 * [torch.full((len(images),), loss)])
 
 
 def chosen(fallen, *, size=8, samples=200):

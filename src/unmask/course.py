@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from unmask.attacks import Averaged, Outcome
 from unmask.attacks.trial import examined
 from unmask.evidence import Worst, reexamined
-from unmask.losses import log_odds
 from unmask.numerics import Batches
 from unmask.probes import Battery, OutOfTimeError, RefusedError
 from unmask.probes.curves import curves_of
@@ -23,6 +23,9 @@ NO_TIME = "no time"
 
 CURVES = "curves over epsilon"
 """What they are called where there was no time for them."""
+
+FRUITFUL = 0.2
+"""A stage of the search that fells this share of those it was for is run on as many more."""
 
 FRESH_DRAWS = 32
 """In the end, a model that answers at random is taken to decide by the mean over so many draws."""
@@ -106,19 +109,22 @@ def _ask(battery: Battery, audited: Subject) -> tuple[list[Finding], dict[str, s
 def _search(battery: Battery, audited: Subject, findings: Sequence[Finding]) -> dict[str, str]:
     """Look for the worst case among the examples that still stand; returns the attacks there was no time for.
 
-    Where answers are random an example may have fallen by chance: all are attacked, so that the image that is kept is
-    one that fools the model on average.
+    A stage for the nearest to falling goes on to the next nearest as long as it is fruitful. Where answers are random
+    an example may have fallen by chance: all are attacked, so that the image that is kept is one that fools the model
+    on average.
     """
     ledger, left_out = battery.kit.ledger, {}
     for stage in battery.search(findings):
-        standing = ledger.reached().nearest(stage.share, all_of_them=audited.random)
-        if not len(standing):
-            break
-        part = ledger.part(standing)
-        try:
-            stage.trial(audited.model, part.images, part.labels)
-        except OutOfTimeError:
-            left_out[stage.trial.name] = NO_TIME
+        worst, untried = ledger.reached(), torch.ones(len(audited.labels), dtype=torch.bool)
+        while len(rows := worst.nearest(stage.share, among=untried & (worst.correct | audited.random))):
+            untried[rows], stood, part = False, int(worst.correct[rows].sum()), ledger.part(rows)
+            try:
+                stage.trial(audited.model, part.images, part.labels)
+            except OutOfTimeError:
+                left_out[stage.trial.name] = NO_TIME
+                break
+            if stood - int(worst.correct[rows].sum()) < FRUITFUL * len(rows):
+                break
     return left_out
 
 
@@ -126,5 +132,4 @@ def _drawn_anew(audited: Subject, batches: Batches, images: Tensor) -> Outcome:
     """What a model that answers at random makes of images, by the mean over draws that no attack was judged by."""
     mean = Averaged(audited.model, draws=FRESH_DRAWS)
     (logits,) = batches(lambda x, y: examined(mean, x, seed=1), images, audited.labels)
-    predictions = logits.argmax(1)
-    return Outcome(images, predictions, predictions == audited.labels, log_odds(logits, audited.labels))
+    return Outcome.of(images, logits, audited.labels)

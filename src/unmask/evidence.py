@@ -20,9 +20,9 @@ FORMAT = "unmask-evidence/1"
 
 
 class Worst:
-    """The worst image of each example over several attacks: misclassified before classified correctly, then by loss.
+    """The worst image of each example over several attacks: misclassified before classified correctly, then by margin.
 
-    Of several that fool the model the one with the highest log-odds is kept, so that another machine's rounding does
+    Of several that fool the model the one with the highest margin is kept, so that another machine's rounding does
     not undo it. What is misclassified without any attack stays as it is.
 
     Attributes:
@@ -30,15 +30,16 @@ class Worst:
         attack: which outcome each came from, by number; the first, 0, is no attack.
 
     Example:
-        >>> images, label, high = torch.zeros(1, 1, 1, 2), torch.tensor([0]), torch.tensor([0.5])
-        >>> worst = Worst(Outcome(images, label, torch.tensor([True]), -high))
-        >>> worst.add(Outcome(images + 0.25, label + 1, torch.tensor([False]), high))
+        >>> images, label = torch.zeros(1, 1, 1, 2), torch.tensor([0])
+        >>> worst = Worst(Outcome.of(images, torch.tensor([[1.0, 0.0]]), label))
+        >>> worst.add(Outcome.of(images + 0.25, torch.tensor([[0.0, 1.0]]), label))
         >>> worst.attack.item(), worst.images.flatten().tolist()
         (1, [0.25, 0.25])
     """
 
     def __init__(self, clean: Outcome) -> None:
-        self.images, self.predictions, self.correct, self._loss = (part.clone() for part in clean)
+        self.images, self.predictions, self.correct = (part.clone() for part in clean[:3])
+        self._margin = clean.margin.clone()
         self.attack = torch.zeros_like(self.predictions)
         self._right = clean.correct
         self._added = 0
@@ -48,24 +49,31 @@ class Worst:
         self._added += 1
         rows = torch.arange(len(self.correct)) if rows is None else rows
         stood = self.correct[rows]
-        worse = (stood & ~outcome.correct) | ((stood == outcome.correct) & (outcome.loss > self._loss[rows]))
+        worse = (stood & ~outcome.correct) | ((stood == outcome.correct) & (outcome.margin > self._margin[rows]))
         new = (worse & self._right[rows]).nonzero().squeeze(1)
-        for held, found in zip((self.images, self.predictions, self.correct, self._loss), outcome, strict=True):
+        for held, found in (
+            (self.images, outcome.images),
+            (self.predictions, outcome.predictions),
+            (self.correct, outcome.correct),
+            (self._margin, outcome.margin),
+        ):
             held[rows[new]] = found[new]
         self.attack[rows[new]] = self._added
 
-    def nearest(self, share: float, *, all_of_them: bool = False) -> Tensor:
-        """The numbers, rising, of the standing examples, or of all, that are nearest to the boundary.
+    def nearest(self, share: float, *, among: Tensor) -> Tensor:
+        """The numbers, rising, of those nearest to the boundary by their margin, of the examples that ``among`` marks.
 
         They are at most that share of all examples.
 
         Example:
-            >>> images, label, right = torch.zeros(2, 1, 1, 2), torch.tensor([0, 0]), torch.tensor([True, True])
-            >>> Worst(Outcome(images, label, right, torch.tensor([-0.5, -9.0]))).nearest(0.5)
-            tensor([0])
+            >>> logits, label = torch.tensor([[9.0, 0.0], [0.5, 0.0]]), torch.tensor([0, 0])
+            >>> worst = Worst(Outcome.of(torch.zeros(2, 1, 1, 2), logits, label))
+            >>> worst.nearest(0.5, among=worst.correct)
+            tensor([1])
         """
-        rows = torch.arange(len(self.correct)) if all_of_them else self.correct.nonzero().flatten()
-        return rows[self._loss[rows].abs().argsort(stable=True)[: math.ceil(share * len(self.correct))]].sort().values
+        rows = among.nonzero().flatten()
+        nearest = self._margin[rows].abs().argsort(stable=True)[: math.ceil(share * len(among))]
+        return rows[nearest].sort().values
 
 
 def reexamined(worst: Worst, claimed: Tensor, images: Tensor, examine: Callable[[Tensor], Outcome]) -> Worst:
@@ -75,10 +83,10 @@ def reexamined(worst: Worst, claimed: Tensor, images: Tensor, examine: Callable[
     takes the luck out of it.
 
     Example:
-        >>> images, label, right = torch.zeros(1, 1, 1, 2), torch.tensor([0]), torch.tensor([True])
-        >>> worst = Worst(Outcome(images, label, right, torch.tensor([0.0])))
-        >>> worst.add(Outcome(images + 0.5, label + 1, ~right, torch.tensor([1.0])))
-        >>> lucky = lambda found: Outcome(found, label, right, torch.tensor([0.0]))
+        >>> images, label, right, wrong = torch.zeros(1, 1, 1, 2), torch.tensor([0]), *torch.eye(2).split(1)
+        >>> worst = Worst(Outcome.of(images, right, label))
+        >>> worst.add(Outcome.of(images + 0.5, wrong, label))
+        >>> lucky = lambda found: Outcome.of(found, right, label)
         >>> worst.correct.item(), reexamined(worst, images, images, lucky).correct.item()
         (False, True)
     """
@@ -113,7 +121,7 @@ def collect(worst: Worst, images: Tensor, labels: Tensor) -> Evidence:
 
     Example:
         >>> images, label = torch.zeros(1, 1, 1, 2), torch.tensor([0])
-        >>> worst = Worst(Outcome(images, label + 1, torch.tensor([False]), torch.tensor([0.5])))
+        >>> worst = Worst(Outcome.of(images, torch.tensor([[0.0, 0.5]]), label))
         >>> collect(worst, images, label).attack
         tensor([-1])
     """

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unmask.losses import log_odds
+from unmask.losses import log_odds, margin
 from unmask.numerics import Batches, Model, derive_seed, describe, undisturbed
 
 Attack = Callable[[Model, Tensor, Tensor], Tensor]
@@ -22,19 +22,27 @@ Attack = Callable[[Model, Tensor, Tensor], Tensor]
 class Outcome(NamedTuple):
     """What came of an attack: ``images`` (N, C, H, W), ``predictions`` (N,) on them, and ``correct`` (N,) bool.
 
-    ``loss`` (N,) are the log-odds against the true class on those images, in nats, from the pass that predicted.
+    ``loss`` (N,) are the log-odds against the true class on those images, in nats, and ``margin`` (N,) is the highest
+    other logit minus the true one, both from the pass that predicted.
 
     Example:
-        >>> correct, loss = torch.tensor([True, False]), torch.tensor([-3.0, 0.5])
-        >>> outcome = Outcome(torch.zeros(2, 1, 1, 2), torch.tensor([1, 0]), correct, loss)
-        >>> outcome.correct.double().mean().item()
-        0.5
+        >>> outcome = Outcome.of(torch.zeros(2, 1, 1, 2), torch.eye(2), torch.tensor([0, 0]))
+        >>> outcome.correct.double().mean().item(), outcome.margin
+        (0.5, tensor([-1.,  1.]))
     """
 
     images: Tensor
     predictions: Tensor
     correct: Tensor
     loss: Tensor
+    margin: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, logits: Tensor, labels: Tensor) -> Outcome:
+        """The outcome of an attack that came to these images, which the model answers with these logits."""
+        predictions = logits.argmax(1)
+        loss, lead = log_odds(logits, labels).to(images), margin(logits, labels).to(images)
+        return cls(images, predictions, predictions == labels, loss, lead)
 
 
 @dataclass(kw_only=True)
@@ -89,16 +97,17 @@ class Trial:
         return Outcome(*self.batches(lambda x, y: self._worst(model, x, y), images, labels))
 
     def _worst(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
-        rows = torch.arange(len(images), device=images.device)
-        found, predictions, loss = images.clone(), torch.empty_like(labels), images.new_empty(len(images))
+        rows, found, answers = torch.arange(len(images), device=images.device), images.clone(), None
         for attack in self.attacks:
             found[rows] = attack(model, images[rows], labels[rows])
             logits = examined(self.judge(model) if self.judge else model, found[rows])
-            predictions[rows], loss[rows] = logits.argmax(1), log_odds(logits, labels[rows]).to(loss)
-            rows = rows[predictions[rows] == labels[rows]]
+            answers = logits.clone() if answers is None else answers
+            answers[rows] = logits
+            rows = rows[logits.argmax(1) == labels[rows]]
             if not len(rows):
                 break
-        return Outcome(found, predictions, predictions == labels, loss)
+        assert answers is not None, "a trial needs an attack"
+        return Outcome.of(found, answers, labels)
 
     def __post_init__(self) -> None:
         self.name = self.name or ", then ".join(type(attack).__name__ for attack in self.attacks)

@@ -31,7 +31,7 @@ class Kept:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     kept = Kept(folder=Path(folder), task="an audit")
         ...     before = kept.load(trial, None)
-        ...     kept.save(trial, None, Outcome(images, torch.tensor([1]), torch.tensor([True]), torch.tensor([0.5])))
+        ...     kept.save(trial, None, Outcome.of(images, torch.eye(2)[1:], torch.tensor([1])))
         ...     before, kept.load(trial, None).predictions
         (None, tensor([1]))
     """

@@ -22,7 +22,7 @@ from unmask.probes.vanishing import Vanishing
 from unmask.record import Finding
 
 SHARPER, AIMED, AGAIN = 0.12, 0.07, 0.03
-"""The search's dearer stages are for the standing images nearest to falling, at most such shares of all images."""
+"""The search's dearer stages are for the standing images nearest to falling, such shares of all images at a time."""
 
 STARTS = 2
 """The last of them has so many."""
@@ -35,7 +35,7 @@ BLIND = {Vanishing.name, Activations.name, FiniteDifferences.name, Noise.name, B
 
 
 class Stage(NamedTuple):
-    """Of the search for the worst case: a trial, and for how many of the standing images it is, as a share of all.
+    """Of the search for the worst case: a trial, and how many of the standing images it is for, as a share of all.
 
     Example:
         >>> Stage(Trial(attacks=[lambda model, images, labels: images])).share
@@ -51,9 +51,9 @@ def search(
 ) -> Iterator[Stage]:
     """Attacks for the worst case, one after another; each is for those still standing when its turn comes.
 
-    Few steps for all of them tell which are near to falling; most of the budget is for those. What
-    made a symptom is gone round by its stand-in, of ``stand_ins``, or a mean over draws; and the logits are rescaled
-    to a lead of ten nats, so that what is found does not depend on their scale.
+    Few steps for all of them tell which are near to falling; most of the budget is for those, as long as they fall.
+    What made a symptom is gone round by its stand-in, of ``stand_ins``, or a mean over draws; and the logits are
+    rescaled to a lead of ten nats, so that what is found does not depend on their scale.
 
     Example:
         >>> import torch
