@@ -17,7 +17,8 @@ from unmask.attacks.trial import examined, predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
 from unmask.models.masked import InputNoise, Quantised, RandomSignBackward, ScaledLogits, SoftmaxOutput, ZeroBackward
-from unmask.probes import QUICK
+from unmask.probes import QUICK, Battery
+from unmask.probes.search import Stage
 from unmask.report import Report
 
 EPSILON = 0.1
@@ -509,3 +510,29 @@ def test_a_model_that_answers_at_random_is_judged_by_its_mean(perceptron, task):
     assert report.clean.count >= report.claimed.count >= report.robust.count > report.clean.count - 0.2 * report.samples
     assert any("decide by the mean of its probabilities" in note for note in report.notes)
     assert report.verdict == "not masked"
+
+
+class OneWeakness:
+    """Errs where a pixel is exactly an eighth, which no gradient and no search will find."""
+
+    def __call__(self, images):
+        sound = (images.flatten(1) != 0.125).float()
+        return torch.cat([sound, 1 - sound], dim=1)
+
+
+@pytest.mark.parametrize(("hits", "tried", "left"), [(True, 40, 0), (False, 10, 40)])
+def test_a_stage_of_the_search_goes_on_as_long_as_examples_fall(hits, tried, left, monkeypatch):
+    seen = []
+
+    def attack(model, images, labels):
+        seen.append(len(images))
+        return torch.full_like(images, 0.125) if hits else images
+
+    def one_stage(battery, findings):
+        yield Stage(battery.kit.ledger.trial("a stage", 1, attack), share=0.25)
+
+    monkeypatch.setattr(Battery, "search", one_stage)
+    images, labels = torch.linspace(0.2, 1, 40).view(40, 1, 1, 1), torch.zeros(40, dtype=torch.int64)
+    report = audit(OneWeakness(), images, labels, epsilon=1.0, effort=QUICK)
+    assert sum(seen) == tried
+    assert sum(report.correct["worst case"]) == left

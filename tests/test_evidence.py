@@ -55,6 +55,17 @@ def test_the_worst_is_misclassified_before_right_and_then_by_margin():
     assert worst.predictions.tolist() == [0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("factor", [2.0**-20, 2.0**10])
+def test_the_nearest_are_the_same_at_any_scale_of_logits(factor):
+    logits, labels = torch.randn(40, 10, dtype=torch.float64), torch.arange(40) % 10
+    nearest = []
+    for scale in (1.0, factor):
+        worst = Worst(Outcome.of(torch.zeros(40, 1, 1, 1, dtype=torch.float64), scale * logits, labels))
+        nearest.append(worst.nearest(0.25, among=torch.ones(40, dtype=torch.bool)))
+    assert len(nearest[0]) == 10
+    assert torch.equal(*nearest)
+
+
 def test_no_number_is_worse_than_a_right_answer_and_no_worse_than_a_wrong_one():
     nan = float("nan")
     worst = Worst(outcome((0.0, True, -9.0), (0.0, True, -9.0)))
