@@ -382,6 +382,7 @@ def test_the_page_names_every_miss_and_every_pair_left_out(tmp_path):
     zoo = {
         "command": "c",
         "learned": "It has learned.",
+        "not run": ["n, seed 0", "n, seed 1"],
         "summary": summarise(told),
         "rows": told,
         "peers": peers_table(told),
@@ -392,6 +393,7 @@ def test_the_page_names_every_miss_and_every_pair_left_out(tmp_path):
     assert "- **p, seed 0** (epsilon 0.1): not masked (b), called masked for float32 saturation" in text
     assert "- **a, seed 0**: vanishing gradients; expected float32 saturation." in text
     assert "- e: b." in text
+    assert "Not run: n, seed 0; n, seed 1." in text
     assert "- **q, seed 1**: Odd." in text
     assert "It has learned." in text
     assert "| f | masked | 1 | 1 | 1 | 1 | 1 | - | 1 |" in text

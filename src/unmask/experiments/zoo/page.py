@@ -44,6 +44,7 @@ def _zoo(data: str, zoo: Mapping[str, Any]) -> list[str]:
     lines += _wrong_causes([row for row in zoo["rows"] if row.get("right") and row.get("cause right") is False])
     lines += _remarked([row for row in zoo["rows"] if row["remark"] and row.get("right") is not False])
     lines += _excluded([row for row in zoo["rows"] if row["truth"] == "excluded"])
+    lines += [f"Not run: {'; '.join(zoo['not run'])}.", ""] if zoo["not run"] else []
     lines += _peers(zoo["peers"])
     return [*lines, *_all([row for row in zoo["rows"] if "verdict" in row])]
 

@@ -96,12 +96,14 @@ def report(data: str, pairs: Sequence[Case], *, results: Path, command: str) -> 
         ValueError: a record was changed.
     """
     found = rows(pairs, results / "zoo")
+    told = {row["name"] for row in found}
     here = environment(0)
     score: dict[str, Any] = finite({
         "command": command,
         "commit": here["commit"],
         "versions": here["versions"],
         "learned": LEARNED.get(data, ""),
+        "not run": [case.name for case in pairs if case.name not in told],
         "summary": summarise(found),
         "peers": peers_table(found),
         "rows": found,
