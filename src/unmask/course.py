@@ -116,6 +116,8 @@ def _search(battery: Battery, audited: Subject, findings: Sequence[Finding]) -> 
     ledger, left_out = battery.kit.ledger, {}
     for stage in battery.search(findings):
         worst, untried = ledger.reached(), torch.ones(len(audited.labels), dtype=torch.bool)
+        if not (worst.correct | audited.random).any():
+            break
         while len(rows := worst.nearest(stage.share, among=untried & (worst.correct | audited.random))):
             untried[rows], stood, part = False, int(worst.correct[rows].sum()), ledger.part(rows)
             try:
