@@ -189,6 +189,14 @@ def test_a_block_whose_body_is_silent_passes_its_input_on():
     assert torch.equal(block(images), images.relu())
 
 
+def test_the_shortcut_of_a_smaller_image_is_a_strided_convolution():
+    block = resnet.Block(3, 8, stride=2).double().eval()
+    nn.init.zeros_(block.body[-1].weight)
+    images = torch.randn(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    strided = nn.functional.conv2d(images, block.shortcut[0].weight, stride=2)
+    torch.testing.assert_close(block(images), block.shortcut[1](strided).relu())
+
+
 def test_linear_is_linear():
     model = small("linear", DIGITS).double()
     a, b = images_for(DIGITS, seed=1).double(), images_for(DIGITS, seed=2).double()

@@ -36,13 +36,19 @@ class Block(nn.Module):
         super().__init__()
         first, second = _convolution(before, after, 3, stride), _convolution(after, after, 3, 1)
         self.body = nn.Sequential(*first, nn.ReLU(), *second)
+        self.stride = stride
         changes = stride > 1 or before != after
-        self.shortcut = nn.Sequential(*_convolution(before, after, 1, stride)) if changes else nn.Identity()
+        self.shortcut = nn.Sequential(*_convolution(before, after, 1, 1)) if changes else nn.Identity()
         self.last = nn.ReLU()  # a module, not a function, so that it can be replaced like the others
 
     def forward(self, images: Tensor) -> Tensor:
-        """Take (N, before, H, W) to (N, after, ceil(H / stride), ceil(W / stride))."""
-        result: Tensor = self.last(self.body(images) + self.shortcut(images))
+        """Take (N, before, H, W) to (N, after, ceil(H / stride), ceil(W / stride)).
+
+        Pixels are left out before the shortcut's convolution, not by its stride: oneDNN's backward pass of a strided
+        1x1 convolution of fewer than 8 channels writes past its memory on processors with AVX2 (its issue 6035).
+        """
+        kept = images[:, :, :: self.stride, :: self.stride]
+        result: Tensor = self.last(self.body(images) + self.shortcut(kept))
         return result
 
 
