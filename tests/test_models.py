@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unmask import models
-from unmask.models import BUILT_IN, build, initialise, lenet, mlp, resnet, vgg
+from unmask.models import BUILT_IN, build, initialise, lenet, mlp, pool_first, resnet, vgg
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 
@@ -320,3 +320,31 @@ def test_errors_say_what_was_expected_and_found(call, message):
 @pytest.mark.parametrize("module", [models, lenet, mlp, resnet, vgg, models.geometry])
 def test_every_public_name_exists(module):
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+# --- pooled before ReLU
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("name", "inputs"), [("lenet+", MNIST), ("vgg-11", CIFAR)])
+def test_pooling_first_changes_no_bit(name, inputs, layout):
+    model = small(name, inputs).to(memory_format=layout)
+    found = []
+    for one in (model, pool_first(model)):
+        images = images_for(inputs).to(memory_format=layout).requires_grad_()
+        logits = one(images)
+        found.append([logits, *torch.autograd.grad(logits.logsumexp(1).sum(), [images, *model.parameters()])])
+    assert [type(layer) for layer in pool_first(model)] != [type(layer) for layer in model]
+    assert all(torch.equal(before, after) for before, after in zip(*found, strict=True))
+    assert pool_first(model).state_dict().keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["lenet-c", "resnet-18", "mlp"])
+def test_networks_without_relu_before_a_pool_stay_as_they_are(name):
+    model = small(name, CIFAR)
+    assert list(pool_first(model)) == list(model)
+
+
+def test_a_network_that_is_no_sequence_is_returned_as_it_is():
+    part = nn.Identity()
+    assert pool_first(part) is part

@@ -46,7 +46,7 @@ def _black_box(rows: Callable[[Any], grid.Rows]) -> Needs:
 
 def _precision(profile: Any) -> list[Any]:
     found = grid.precisions(profile)
-    return [*(grid.methods(profile)[name] for name in found), *found.values()]
+    return [*(grid.table3(profile)[name] for name in found), *found.values()]
 
 
 def _panel(title: str, xlabel: str, ylabel: str, series: str = "", logy: bool = False) -> Panel:
@@ -134,7 +134,7 @@ ARTEFACTS = (
     Artefact(
         name="fig1", shows="FGSM training on MNIST: distance of logits by update, and loss against epsilon",
         published={"last distance, half clean": "300 to 450", "loss gap, late, half clean": "large"},
-        needs=_trained(grid.methods, "fgsm", "fgsm_only", "proposed"), compute=figures.fig1, story=FIG1,
+        needs=_trained(grid.table3, "fgsm", "fgsm_only", "proposed"), compute=figures.fig1, story=FIG1,
         panels=[
             _panel("FGSM and R-FGSM logits", UPDATES, "mean distance", series="distance:", logy=True),
             *_training_panels("half clean", "1,000", "5,000"),
@@ -144,10 +144,10 @@ ARTEFACTS = (
     Artefact(
         name="fig2", shows="PGD training on MNIST: distance of logits by update, and loss against epsilon",
         published={"largest distance, PGD": 1.2, "loss gap, late, PGD": "small"},
-        needs=_trained(grid.methods, "pgd"), compute=figures.fig2,
+        needs=_trained(grid.table3, "pgd"), compute=figures.fig2,
         panels=[
             _panel("FGSM and R-FGSM logits", UPDATES, "mean distance", series="distance:"),
-            *_training_panels("PGD", "1,000", "15,000"),
+            *_training_panels("PGD", "1,000", "5,000"),
         ],
     ),
     Artefact(
@@ -165,7 +165,7 @@ ARTEFACTS = (
     Artefact(
         name="noise", shows="mean cosine of the loss's gradients at an image and beside it, section 4.2: a step of "
         "random signs away (noise), or anywhere in the ball", published={},
-        needs=_trained(grid.methods, *figures.TURNED), compute=figures.noise,
+        needs=_trained(grid.table3, *figures.TURNED), compute=figures.noise,
         rows=figures.TURNED, columns=("noise", "ball"),
     ),
     Artefact(
@@ -188,7 +188,7 @@ ARTEFACTS = (
                       for kind in ("float32", "bfloat16", "bfloat16 minus float32")),
     ),
     Artefact(
-        name="stuck", shows="beyond: first passes of the proposed training, and which of them are called stuck; MNIST",
+        name="stuck", shows="beyond: 500 updates of the proposed training, and which starts are called stuck; MNIST",
         published={}, needs=lambda profile: list(grid.starts(profile).values()), compute=beyond.stuck,
         rows=tuple(grid.starts(SMOKE)), columns=beyond.STARTS,
     ),

@@ -55,6 +55,7 @@ def _note(config: Config, usual: int, results: Sequence[Result]) -> str:
     said = {
         f"{config.epochs} of {usual} passes": config.epochs < usual,
         config.shown_data: bool(config.copy),
+        "trained in bfloat16": any(one["precision"] != "float32" for one in results),
         f"begun again {again} times, being stuck": again > 0,
         f"{stuck} runs stuck at chance": stuck > 0,
         "diverged": any(one["diverged"] for one in results),

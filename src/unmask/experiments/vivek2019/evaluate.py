@@ -19,8 +19,8 @@ from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches, derive_seed, fastest_layout, random_signs, undisturbed
 from unmask.threat import Linf
 
-BATCH = 500
-"""Images at a time."""
+BATCH = 250
+"""Images at a time: what a pass keeps of more of them does not fit in a processor's cache."""
 
 Named = Iterator[tuple[str, Tensor]]
 

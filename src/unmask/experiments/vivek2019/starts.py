@@ -1,4 +1,4 @@
-"""First passes of many trainings: what each learns, and whether it is called stuck at chance."""
+"""First updates of many trainings: what each learns, and whether it is called stuck at chance."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unmask.data import Dataset
 from unmask.experiments.vivek2019.config import SIZES, WIDTHS, Config, network
 from unmask.experiments.vivek2019.methods import Sources, objective_of, passes
-from unmask.experiments.vivek2019.train import device, first, images_of
+from unmask.experiments.vivek2019.train import device, first, images_of, precision_of
 from unmask.models import build
 from unmask.training import Trainer
 
@@ -69,7 +69,7 @@ def timing(config: Config, methods: dict[str, Config]) -> dict[str, Any]:
             for dtype in (torch.float32, torch.bfloat16)
         },
         "threads": torch.get_num_threads(),
-        "precision": config.precision,
+        "precision": precision_of(config),
         "device": str(device()),
     }
 
@@ -86,7 +86,7 @@ def bare_loop(
     for update in range(updates):
         rows = order[update * size : (update + 1) * size]
         images = data.images.index_select(0, rows).to(where, memory_format=layout)
-        with torch.autocast(where.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+        with torch.autocast(where.type, torch.bfloat16, enabled=precision_of(config) == "bf16-mixed"):
             loss = functional.cross_entropy(model(images), data.labels.index_select(0, rows).to(where))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -105,7 +105,7 @@ def _ours(model: nn.Module, data: Dataset, config: Config, sources: Sources, upd
         optimizer="momentum",
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        precision=config.precision,
+        precision=precision_of(config),
         channels_last=config.channels_last,
     )
     for _ in trainer(model.to(device()), data, progress=lambda _: ticks.append(_now())):

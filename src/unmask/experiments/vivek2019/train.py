@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -66,6 +66,19 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def precision_of(config: Config) -> Literal["float32", "bf16-mixed"]:
+    """The precision that training takes here."""
+    if config.precision != "fastest":
+        return config.precision
+    able = torch.cpu.get_capabilities()
+    native = (
+        torch.cuda.is_bf16_supported()
+        if torch.cuda.is_available()
+        else (able.get("avx512_bf16") or able.get("amx_bf16"))
+    )
+    return "bf16-mixed" if native else "float32"
+
+
 def kept_network(config: Config, data: Dataset, work: Path, name: str = LAST) -> nn.Module:
     """The network that a training has kept, beside ``work``, or else trained within it now."""
     folder = kept_weights(train, config, work, [name])
@@ -102,7 +115,7 @@ def train(config: Config, *, work: Path, progress: Callable[[float], None] = lam
         "stuck at": stuck,
         "begun again": abandoned,
         "diverged": diverged,
-        "precision": config.precision,
+        "precision": precision_of(config),
         "device": str(device()),
         "choices": dict(CHOICES),
     }
@@ -162,7 +175,7 @@ class Attempt:
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             schedule=self.schedule(),
-            precision=config.precision,
+            precision=precision_of(config),
             channels_last=config.channels_last,
             seed=self.seed,
         )
@@ -242,8 +255,9 @@ def _final(config: Config, model: nn.Module, images: Images, work: Path) -> dict
     if config.moments:
         found["test_curves"] = curves(config, model, images.test, batches)
     if config.select:
+        same = (work / SELECTED).read_bytes() == (work / LAST).read_bytes()
         load_weights(model, work / SELECTED)
-        found["final"]["selected"] = measure(model, images.test)
+        found["final"]["selected"] = found["final"]["last"] if same else measure(model, images.test)
     return found
 
 
