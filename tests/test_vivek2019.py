@@ -384,7 +384,7 @@ def test_a_timing_has_every_method_and_the_bare_loops():
     )
     assert all(len(rounds) == 1 and rounds[0] > 0 for rounds in record["seconds"].values())
     assert record["operations"] == pytest.approx(2 * (28 * 28 * 2 * 25 + 14 * 14 * 4 * 2 * 25 + 4 * 49 * 64 + 64 * 10))
-    assert set(record["peak"]) == {"float32", "bfloat16"}
+    assert record["peak"] > 0
 
 
 def test_the_rows_of_cifar_10_are_augmented_and_labelled():

@@ -42,13 +42,12 @@ def table7(runs: Runs) -> Outcome:
 
 def _cells(name: str, result: Result, updates: int) -> Cells:
     cells = Cells()
-    peak = result["peak"]["float32" if result["precision"] == "float32" else "bfloat16"]
     for row, measured in result["seconds"].items():
         cells[f"{row} {name} seconds"] = _spread([updates * one for one in measured])
         cells[f"{row} {name} ratio"] = _ratio(result, row, "normal")
         cells[f"{row} {name} by passes"] = [result["passes"][row] / result["passes"]["normal"]]
         work = result["passes"][row] * result["operations"] * result["batch"]
-        cells[f"{row} {name} share of peak"] = _spread([100 * work / one / peak for one in measured])
+        cells[f"{row} {name} share of peak"] = _spread([100 * work / one / result["peak"] for one in measured])
     if name == "MNIST":
         cells["pgd over proposed"] = _ratio(result, "pgd", "proposed")
     return cells

@@ -64,10 +64,7 @@ def timing(config: Config, methods: dict[str, Config]) -> dict[str, Any]:
         "passes": costs,
         "operations": operations_of(config),
         "seconds": _alternate(contestants, updates, config.rounds),
-        "peak": {
-            str(dtype).removeprefix("torch."): _peak(dtype, config.peak_size)
-            for dtype in (torch.float32, torch.bfloat16)
-        },
+        "peak": _peak(torch.float32 if precision_of(config) == "float32" else torch.bfloat16, config.peak_size),
         "threads": torch.get_num_threads(),
         "precision": precision_of(config),
         "device": str(device()),
