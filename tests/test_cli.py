@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -655,6 +656,16 @@ def test_what_cannot_be_reproduced_is_refused(arguments, message, tmp_path):
     result = CliRunner().invoke(main, [*arguments, "--results", str(tmp_path), "--work", str(tmp_path)])
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_a_table_is_made_of_the_records_that_are_there(tmp_path):
+    result = unmask(
+        "reproduce", "vivek2019", "--artefact", "single-step", "--no-run", "--seeds", 1, "--results", tmp_path
+    )
+    assert result.exit_code == 0
+    assert not (tmp_path / "vivek2019" / "runs").exists()
+    assert len(json.loads((tmp_path / "vivek2019" / "single-step.json").read_text())["missing"]) == 10
+    assert "| proposed (5 of 20 passes) | 0 | not run |" in (tmp_path / "README.md").read_text()
 
 
 def test_an_option_that_means_nothing_is_refused():

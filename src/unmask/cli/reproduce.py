@@ -21,6 +21,7 @@ PROFILES = ("smoke", "quick", "paper")
 @click.option("--ray", metavar="ADDRESS", help="Run on a Ray cluster that is up, e.g. auto; needs unmask[ray].")
 @click.option("--results", type=FOLDER, default="results", show_default=True, help="Where the records go.")
 @click.option("--work", type=FOLDER, help="Where checkpoints go; else $UNMASK_WORK, else the user's cache.")
+@click.option("--no-run", "records_only", is_flag=True, help="Compute from the records that are there; train nothing.")
 @click.option("--list", "listed", is_flag=True, help="List the artefacts and about how long each would take here.")
 def reproduce(
     paper: str | None,
@@ -31,11 +32,13 @@ def reproduce(
     ray: str | None,
     results: Path,
     work: Path | None,
+    records_only: bool,
     listed: bool,
 ) -> None:
     """Run what PAPER's artefacts need and write RESULTS/PAPER/ID.json and ID.svg, and RESULTS/README.md.
 
     PAPER is one that --list names. What has been run before is not run again, and what was interrupted goes on.
+    What a table or figure lacks is named in it.
     """
     from unmask.experiments import reproduce as library
     from unmask.sweeps import SweepError, progress_bar
@@ -58,6 +61,7 @@ def reproduce(
                 ray=ray,
                 results=results,
                 work=work,
+                run=not records_only,
                 report=report,
             ):
                 click.echo(f"wrote {results / str(paper) / record['artefact']}.json")

@@ -49,8 +49,9 @@ def single_step(runs: Runs) -> Outcome:
     rows = grid.single_step(runs.profile)
     cells = white_box(runs, rows, COLUMNS)
     for row, config in rows.items():
-        cells[f"{row} seconds per pass"] = [one / config.epochs for one in values(cells, f"{row} seconds")]
-        cells[f"{row} by passes"] = [passes(config) / 3]
+        taken = values(cells, f"{row} seconds")
+        cells[f"{row} seconds per pass"] = [one / config.epochs for one in taken]
+        cells[f"{row} by passes"] = [passes(config) / 3] * len(taken)
     later = ("rs-fgsm", "n-fgsm", "gradalign", "gat", "step-distance")
     return Outcome(
         measured=cells,
