@@ -405,8 +405,10 @@ def test_without_its_term_the_proposed_training_is_fgsm_training():
             updates=8, batch_size=16, objective=objective_of(config, (), 0), optimizer="momentum",
             learning_rate=0.01, precision="float64", seed=0,
         )  # fmt: skip
-        assert len(list(trainer(trained[name], images))) > 0
-    for one, other in zip(*(model.parameters() for model in trained.values()), strict=True):
+        list(trainer(trained[name], images))
+    fresh = network(SMOKE, images, seed=0).double()
+    for first, one, other in zip(*(model.parameters() for model in (fresh, *trained.values())), strict=True):
         torch.testing.assert_close(one, other)
+        assert not torch.equal(first, one)
     assert methods(PAPER)["lambda0"] == methods(PAPER)["fgsm_only"]
     assert rows["lambda0"] != rows["fgsm_only"]  # batch norm sees R-FGSM images there

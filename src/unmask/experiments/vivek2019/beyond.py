@@ -66,7 +66,7 @@ def single_step(runs: Runs) -> Outcome:
 
 
 CHANCE = 0.2
-"""Of ten classes: who is right on fewer validation images when the first pass is over has learned nothing."""
+"""Of ten classes: who is right on fewer validation images in the end has learned nothing."""
 
 STARTS = ("starts", "learned", "learned but called", "at chance", "at chance but not called in time")
 """Columns; *called* means: called stuck."""

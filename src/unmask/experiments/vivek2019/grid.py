@@ -36,9 +36,6 @@ SHARE = 4
 BLACK_BOX = {"mnist": ("lenet-a", B), "cifar10": ("vgg-11", "vgg-19")}
 """The sources of tables 5 and 6."""
 
-WATCHED = ("fgsm", "fgsm_only", "lambda0", "pgd", "proposed")
-"""Rows that figures show: they are looked at five times as often."""
-
 REPEATED = ("fgsm", "proposed", "pgd")
 """Rows with further seeds."""
 

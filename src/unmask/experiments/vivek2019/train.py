@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -67,15 +67,14 @@ def device() -> torch.device:
 
 
 def precision_of(config: Config) -> Literal["float32", "bf16-mixed"]:
-    """The precision that training takes here."""
+    """The precision that training takes here; float32 where torch is too old to tell what the processor can do."""
     if config.precision != "fastest":
         return config.precision
-    able = torch.cpu.get_capabilities()
-    native = (
-        torch.cuda.is_bf16_supported()
-        if torch.cuda.is_available()
-        else (able.get("avx512_bf16") or able.get("amx_bf16"))
-    )
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported()
+    else:
+        able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        native = able.get("avx512_bf16") or able.get("amx_bf16")
     return "bf16-mixed" if native else "float32"
 
 
