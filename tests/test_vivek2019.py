@@ -20,7 +20,7 @@ from unmask.experiments.reproduce import Reproduction
 from unmask.experiments.summary import summary
 from unmask.experiments.vivek2019 import PAPER, QUICK, SMOKE, run, train
 from unmask.experiments.vivek2019.config import CIFAR, FULL, NARROW, network, source
-from unmask.experiments.vivek2019.evaluate import Curves, Evaluation, alignment, pgd_ends
+from unmask.experiments.vivek2019.evaluate import Curves, Evaluation, alignment, in_parts, pgd_ends
 from unmask.experiments.vivek2019.grid import (
     HEALTHY,
     LEADING,
@@ -168,7 +168,7 @@ def test_every_run_finds_its_sources_among_the_others(profile):
 def test_the_ablation_is_a_whole_grid_around_the_proposed_run():
     rows = ablation(PAPER)
     proposed, central = methods(PAPER)["proposed"], rows["weight 5, alpha 0.01"]
-    assert central == replace(proposed, epochs=5, moments=(), select=False, watch_every=PAPER.watch_every)
+    assert central == replace(proposed, epochs=5, moments=(), select=False, watch_every=500, curve_images=1_000)
     assert {(one.weight, one.alpha) for one in rows.values()} >= {
         (w, a) for w in (1, 5, 25) for a in (0.01, 0.05, 0.15)
     }
@@ -332,6 +332,21 @@ def test_an_evaluation_counts_who_stands(steep):
     assert {found["standing"][name] for name in ("fgsm", "fgsm log-odds", "ifgsm", "longer pgd", "worst")} == {3}
     assert 3 <= found["standing"]["pgd"] <= 5
     assert found["loss"]["clean"] < found["loss"]["pgd"] <= found["loss"]["longer pgd"] <= found["loss"]["fgsm"] + 1e-6
+
+
+def test_an_evaluation_in_parts_is_the_same_and_goes_on_after_a_kill(steep, tmp_path):
+    model, data = steep
+    measure = Evaluation(epsilon=0.1, step_size=0.01, steps=(4, 5, 20))
+    whole = measure(model, data)
+    with pytest.raises(KeyboardInterrupt):
+        in_parts(measure, model, data, kept=tmp_path, progress=killer(1), size=4)
+    (first,) = tmp_path.iterdir()
+    first.write_text(first.read_text().replace('"clean": 4', '"clean": 104'))
+    shares = []
+    found = in_parts(measure, model, data, kept=tmp_path, progress=shares.append, size=4)
+    assert shares == [4 / 6, 1.0]
+    assert found["standing"] == whole["standing"] | {"clean": whole["standing"]["clean"] + 100}
+    assert found["loss"] == pytest.approx(whole["loss"], rel=1e-12)
 
 
 def test_one_path_gives_the_ends_of_two_pgds(perceptron, held_out):

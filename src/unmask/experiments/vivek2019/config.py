@@ -37,8 +37,8 @@ CHOICES = {
     "normally for 5 passes from weights of their own. B has strides 2, 2 and 1, as it was first published; with stride "
     "1, as in the lab's later code, it costs sixteen times as much",
     "black box": "Table 5's and 6's sources are normally trained",
-    "readings": "on 200 training images; R-FGSM there with alpha 0.01. Curves on 1,000 validation images during "
-    "training and on 1,000 test images at its end; PGD's step grows with epsilon. Figure 2's later look at PGD "
+    "readings": "on 200 training images; R-FGSM there with alpha 0.01. Curves on 250 validation images during "
+    "training and on 250 test images at its end; PGD's step grows with epsilon. Figure 2's later look at PGD "
     "training is after 5,000 updates, as figure 1's, not 15,000: the run is shorter",
     "stuck": "a run stuck at chance when its first pass is over (of at least 500 updates) begins again, at most twice, "
     "with other weights and a learning rate that rises over the first pass",
@@ -182,7 +182,7 @@ SMOKE = replace(
     training_steps=2,
     epsilons=(0.15, 0.3),
     looks=(1, 3),
-    watch_every=20,
+    watch_every=8,
     watch_images=10,
     watch_steps=2,
     rounds=1,
@@ -251,6 +251,7 @@ def source(config: Config, name: str) -> Config:
         epochs=config.source_epochs,
         moments=(),
         watch_every=PAPER.watch_every,
+        curve_images=PAPER.curve_images,
         select=False,
         seed=0,
     )

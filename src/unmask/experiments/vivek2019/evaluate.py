@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +21,7 @@ from unmask.experiments.vivek2019.config import Config
 from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches, derive_seed, fastest_layout, random_signs, undisturbed
+from unmask.record import write_atomically
 from unmask.threat import Linf
 
 BATCH = 250
@@ -91,6 +96,32 @@ def pgd_ends(
             point = threat.step(point, at.gradient, size=size, origin=images)
             walked[step] = point
     return [walked[step] for step in steps]
+
+
+def in_parts(
+    measure: Evaluation, model: nn.Module, data: Dataset, *, kept: Path, progress: Callable[[float], None], size: int
+) -> dict[str, Any]:
+    """The same evaluation, so many images at a time: each part is kept in a folder, and not measured again.
+
+    ``progress`` is called with the share that is done.
+    """
+    parts: list[dict[str, Any]] = []
+    for start in range(0, len(data), size):
+        path = kept / f"{start}.json"
+        if not path.is_file():
+            part = measure(model, data.take(np.arange(start, min(start + size, len(data)))))
+            write_atomically(path, json.dumps(part).encode())
+        parts.append(json.loads(path.read_text()))
+        progress(min(start + size, len(data)) / len(data))
+    return {
+        "images": len(data),
+        "steps": list(measure.steps),
+        "standing": {name: sum(part["standing"][name] for part in parts) for name in parts[0]["standing"]},
+        "loss": {
+            name: math.fsum(part["loss"][name] * part["images"] for part in parts) / len(data)
+            for name in parts[0]["loss"]
+        },
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

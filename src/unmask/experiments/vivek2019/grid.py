@@ -36,6 +36,9 @@ SHARE = 4
 BLACK_BOX = {"mnist": ("lenet-a", B), "cifar10": ("vgg-11", "vgg-19")}
 """The sources of tables 5 and 6."""
 
+LOOKED_AT = 250
+"""Images on which loss against epsilon is measured where it is measured at several moments."""
+
 REPEATED = ("fgsm", "proposed", "pgd")
 """Rows with further seeds."""
 
@@ -60,7 +63,11 @@ def methods(profile: Config) -> Rows:
     """The rows of tables 3 and 4 but the ensembles, and the second readings."""
     half = profile.epsilon / 2
     looks = profile.looks
-    distance = replace(profile, method="logit-distance", watch_every=max(1, profile.watch_every // 5))
+    closely: dict[str, Any] = {
+        "watch_every": max(1, profile.watch_every // 2),
+        "curve_images": min(profile.curve_images, LOOKED_AT),
+    }
+    distance = replace(profile, **closely, method="logit-distance")
     fgsm = replace(distance, method="fgsm", moments=looks)
     rfgsm = replace(profile, method="rfgsm", alpha=half)
     mixture = replace(profile, method="rfgsm+fgsm", alpha=half)
@@ -136,7 +143,8 @@ def starts(profile: Config) -> Rows:
 
 def compared(profile: Config) -> Rows:
     """The rows of table 3 as they are compared with other trainings: those of all passes get fewer."""
-    plain: dict[str, Any] = {"watch_every": profile.watch_every, "moments": (), "select": False}
+    names = ("watch_every", "curve_images", "moments", "select")
+    plain: dict[str, Any] = {name: getattr(profile, name) for name in names}
     rows = table3(profile)
     return rows | {name: _shortened(replace(rows[name], **plain)) for name in LEADING}
 

@@ -18,7 +18,7 @@ from unmask.data.dataset import permutation
 from unmask.experiments.follow import Row, follow, kept_weights, rows_so_far
 from unmask.experiments.moments import finite
 from unmask.experiments.vivek2019.config import CHOICES, Config, network, source, updates_per_epoch
-from unmask.experiments.vivek2019.evaluate import BATCH, Curves, alignment, evaluation, standing
+from unmask.experiments.vivek2019.evaluate import BATCH, Curves, alignment, evaluation, in_parts, standing
 from unmask.experiments.vivek2019.methods import Sources, objective_of
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, derive_seed
@@ -32,6 +32,9 @@ LAST, SELECTED = "last.safetensors", "selected.safetensors"
 
 RESTARTS = 2
 """How often a run that is stuck begins again."""
+
+PART = 1_000
+"""Test images that are evaluated before what was found is kept."""
 
 SELECTING_STEPS = 3
 """Of the I-FGSM that chooses among the passes."""
@@ -119,7 +122,7 @@ def train(config: Config, *, work: Path, progress: Callable[[float], None] = lam
         "choices": dict(CHOICES),
     }
     if diverged is None:
-        result |= _final(config, tried.model, images, work)
+        result |= _final(config, tried.model, images, work, progress)
     cleaned: dict[str, Any] = finite(result)
     return cleaned
 
@@ -236,7 +239,9 @@ def curves(config: Config, model: nn.Module, data: Dataset, batches: Batches) ->
     return measure(model, first(data, config.curve_images))
 
 
-def _final(config: Config, model: nn.Module, images: Images, work: Path) -> dict[str, Any]:
+def _final(
+    config: Config, model: nn.Module, images: Images, work: Path, progress: Callable[[float], None]
+) -> dict[str, Any]:
     """The evaluation in float32 on all test images; of a source only clean images and FGSM."""
     batches = Batches(size=BATCH, device=device())
     if config.kind == "source":
@@ -246,9 +251,17 @@ def _final(config: Config, model: nn.Module, images: Images, work: Path) -> dict
         }
         counts = {name: standing(model, attack, images.test, batches) for name, attack in attacks.items()}
         return {"final": {"last": {"images": len(images.test), "standing": counts}}}
-    measure, few = evaluation(config, batches), first(images.test, config.curve_images)
+    few = first(images.test, config.curve_images)
+
+    def measure(name: str, begin: float, end: float) -> dict[str, Any]:
+        return in_parts(
+            evaluation(config, batches), model.eval(), images.test, size=PART,
+            kept=work / "checkpoint" / name, progress=lambda share: progress(begin + (end - begin) * share),
+        )  # fmt: skip
+
+    until = (1 + TRAINING) / 2 if config.select else 1.0
     found: dict[str, Any] = {
-        "final": {"last": measure(model.eval(), images.test)},
+        "final": {"last": measure("last", TRAINING, until)},
         "cosine": alignment(model, few, noise=config.noise, epsilon=config.epsilon, seed=config.seed, batches=batches),
     }
     if config.moments:
@@ -256,7 +269,7 @@ def _final(config: Config, model: nn.Module, images: Images, work: Path) -> dict
     if config.select:
         same = (work / SELECTED).read_bytes() == (work / LAST).read_bytes()
         load_weights(model, work / SELECTED)
-        found["final"]["selected"] = found["final"]["last"] if same else measure(model, images.test)
+        found["final"]["selected"] = found["final"]["last"] if same else measure("selected", until, 1.0)
     return found
 
 
