@@ -38,7 +38,8 @@ class Evaluation:
     the images that stand in all of them, PGD with log-odds whose best point is kept.
 
     Attributes:
-        step_size: of PGD; ``steps`` of I-FGSM, of PGD and of longer PGD, which goes on from the shorter's end.
+        step_size: of PGD; ``steps`` of I-FGSM, which 0 leaves out, of PGD and of longer PGD, which goes on from the
+            shorter's end.
     """
 
     epsilon: float
@@ -76,7 +77,8 @@ class Evaluation:
         yield "clean", images
         yield "fgsm", FGSM(epsilon=self.epsilon, loss=cross_entropy)(model, images, labels)
         yield "fgsm log-odds", FGSM(epsilon=self.epsilon)(model, images, labels)
-        yield "ifgsm", IFGSM(epsilon=self.epsilon, steps=self.steps[0], loss=cross_entropy)(model, images, labels)
+        if self.steps[0]:
+            yield "ifgsm", IFGSM(epsilon=self.epsilon, steps=self.steps[0], loss=cross_entropy)(model, images, labels)
         ends = pgd_ends(
             model, images, labels, epsilon=self.epsilon, steps=self.steps[1:], size=self.step_size, seed=self.seed
         )

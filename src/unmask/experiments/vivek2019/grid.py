@@ -152,11 +152,12 @@ def compared(profile: Config) -> Rows:
 def ablation(profile: Config) -> Rows:
     """The regularizer's weight and alpha; and the paper's own step from the offset, and batches twice as large."""
     trainings = compared(profile)
-    proposed = trainings["proposed"]
+    centre, proposed = trainings["proposed"], _without_ifgsm(trainings["proposed"])
     rows = {"weight 0": trainings["lambda0"]}
     for weight in WEIGHTS[1:]:
         for alpha in ALPHAS:
-            rows[f"weight {weight:g}, alpha {alpha:g}"] = replace(proposed, weight=weight, alpha=alpha)
+            row = replace(proposed, weight=weight, alpha=alpha)
+            rows[f"weight {weight:g}, alpha {alpha:g}"] = centre if row == proposed else row
     rows["remaining step, alpha 0.15"] = replace(proposed, alpha=profile.epsilon / 2, step_from_offset="remaining")
     rows["batch doubled"] = replace(proposed, batch_size=2 * profile.batch_size)
     return rows
@@ -165,7 +166,7 @@ def ablation(profile: Config) -> Rows:
 def single_step(profile: Config) -> Rows:
     """Single-step methods of the paper and later ones, and PGD to compare with."""
     rows = compared(profile)
-    plain = rows["normal"]
+    plain = _without_ifgsm(rows["normal"])
     return {
         **{name: rows[name] for name in ("fgsm_only", "rfgsm_only", "rfgsm_fgsm", "proposed")},
         "rs-fgsm": replace(plain, method="rs-fgsm"),
@@ -230,6 +231,10 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
 
 def _shortened(row: Config) -> Config:
     return replace(row, epochs=max(1, row.epochs // SHARE))
+
+
+def _without_ifgsm(row: Config) -> Config:
+    return replace(row, steps=(0, *row.steps[1:]))
 
 
 @cache
