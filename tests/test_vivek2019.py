@@ -15,6 +15,7 @@ from unmask.attacks import FGSM, PGD
 from unmask.attacks.trial import predict
 from unmask.data import Dataset
 from unmask.experiments import vivek2019
+from unmask.experiments.drawing import draw
 from unmask.experiments.follow import kept_weights
 from unmask.experiments.reproduce import Reproduction
 from unmask.experiments.summary import summary
@@ -106,6 +107,8 @@ def test_missing_runs_are_named_and_nothing_is_put_in_their_place(tmp_path, name
     assert len(record["missing"]) == len(empty.needed(name)) > 0
     assert record["measured"] == {}
     assert {claim["verdict"] for claim in record["claims"]} <= {"not judged"}
+    if record["panels"]:
+        assert draw(record).count(b">not run<") == len(record["panels"])
 
 
 def test_what_takes_a_gpu_is_run_only_on_request(tmp_path):
@@ -173,6 +176,7 @@ def test_the_ablation_is_a_whole_grid_around_the_proposed_run():
         (w, a) for w in (1, 5, 25) for a in (0.01, 0.05, 0.15)
     }
     assert rows["weight 0"] == single_step(PAPER)["fgsm_only"]
+    assert rows["weight 5, alpha 0.01, all passes"] == proposed
 
 
 @pytest.fixture(scope="module")

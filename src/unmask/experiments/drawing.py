@@ -52,6 +52,8 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, Any]) -> N
         _mark(axes, mark, number)
     axes.set_title(panel["title"], fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
+    if not shown:
+        axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color="0.5")
     if shown or panel["marks"]:
         axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
 

@@ -170,7 +170,7 @@ ARTEFACTS = (
     ),
     Artefact(
         name="ablation", shows="beyond: the term's weight and alpha, the step from the offset, the batch; MNIST",
-        published={f"{beyond.CENTRE} {name}": TABLE_3["proposed"][place] for name, place in beyond.PLACES.items()}
+        published={f"{grid.WHOLE} {name}": TABLE_3["proposed"][place] for name, place in beyond.PLACES.items()}
         | {f"weight 0 {name}": TABLE_3["lambda0"][place] for name, place in beyond.PLACES.items()},
         needs=_trained(grid.ablation), compute=beyond.ablation,
         rows=tuple(grid.ablation(SMOKE)), columns=(*beyond.COLUMNS, *WHITE_BOX),
