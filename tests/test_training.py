@@ -22,6 +22,7 @@ from unmask.models import build
 from unmask.objectives import PRESETS, Adversarial, LogitDistance
 from unmask.optim import OPTIMIZERS, Cosine, Steps
 from unmask.training import CHECK_EVERY, DivergedError, Trainer
+from unmask.watch import Watch
 
 RESUMED = Trainer(  # everything that draws random numbers or keeps a state; 4 updates per epoch, and 2 in the last
     updates=10,
@@ -165,6 +166,38 @@ def test_a_run_that_ended_within_an_epoch_can_be_made_longer(few, tmp_path):
     run(RESUMED, dropping(), few, checkpoint=tmp_path)
     run(longer, resumed := dropping(seed=1), few, checkpoint=tmp_path, resume=True)
     assert_same(resumed, through)
+
+
+@pytest.mark.parametrize("stopped_in", [2, 4, 7, 9])
+def test_a_run_that_was_killed_within_an_epoch_goes_on_from_its_middle(stopped_in, few, tmp_path, monkeypatch):
+    monkeypatch.setattr("unmask.training.CHECK_EVERY", 1)
+    monkeypatch.setattr("unmask.training.SAVE_AFTER", 0.0)
+
+    def watching():
+        return Watch(epsilon=0.1, images=few.images, labels=few.labels, every=3, steps=1, rule=None)
+
+    def kill(_):
+        ticks.append(1)
+        if len(ticks) == stopped_in:
+            raise KeyboardInterrupt
+
+    epochs = run(RESUMED, through := dropping(), few, watch=watching())
+    first, ticks = [], []
+    with pytest.raises(KeyboardInterrupt):
+        first.extend(RESUMED(dropping(), few, checkpoint=tmp_path, watch=watching(), progress=kill))
+    ticks.clear()
+    rest = run(RESUMED, resumed := dropping(seed=1), few, checkpoint=tmp_path, resume=True, watch=watching(),
+               progress=ticks.append)  # fmt: skip
+    assert len(ticks) == 10 - (stopped_in - 1)
+    assert [replace(one, seconds=0.0) for one in first + rest] == [replace(one, seconds=0.0) for one in epochs]
+    assert_same(resumed, through)
+
+
+def test_within_an_epoch_a_checkpoint_is_written_only_once_it_is_due(few, tmp_path, monkeypatch):
+    monkeypatch.setattr("unmask.training.CHECK_EVERY", 1)
+    index, seen = tmp_path / "checkpoint.json", []
+    run(RESUMED, dropping(), few, checkpoint=tmp_path, progress=lambda _: seen.append(index.exists()))
+    assert seen == 4 * [False] + 6 * [True]
 
 
 def test_without_resume_a_run_begins_anew(few, tmp_path):

@@ -67,12 +67,13 @@ class Checkpoint:
         """The index file, if there is a checkpoint."""
         return self.index if self.index.is_file() else None
 
-    def save(self, model: nn.Module, optimizer: Optimizer, update: int, watch: Stateful | None = None) -> None:
-        """Write the state after ``update`` updates, and with it that of what watches the run."""
+    def save(self, model: nn.Module, optimizer: Optimizer, update: int, **others: Stateful | None) -> None:
+        """Write the state after ``update`` updates, and with it, by its name, that of all else the run has."""
         state = optimizer.state_dict()["state"]
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"optimizer.{row}.{name}": value for row, of in state.items() for name, value in of.items()}
-        tensors |= {f"watch.{name}": value for name, value in (watch.state_dict() if watch else {}).items()}
+        for own, other in others.items():
+            tensors |= {f"{own}.{name}": value for name, value in (other.state_dict() if other else {}).items()}
         content = safetensors.torch.save(plain(tensors))
         digest = hashlib.sha256(content).hexdigest()
         weights = self.folder / f"update-{update:09d}-{digest[:8]}.safetensors"
@@ -90,7 +91,7 @@ class Checkpoint:
             if old != weights:
                 old.unlink()
 
-    def restore(self, model: nn.Module, optimizer: Optimizer, watch: Stateful | None = None) -> int:
+    def restore(self, model: nn.Module, optimizer: Optimizer, **others: Stateful | None) -> int:
         """Put the state back; returns the number of updates done, 0 if there is no checkpoint yet."""
         if not self.index.is_file():
             return 0
@@ -105,14 +106,14 @@ class Checkpoint:
         tensors = read_tensors(weights)
         if hashlib.sha256(weights.read_bytes()).hexdigest() != entry["sha256"]:
             raise ValueError(f"{weights}: its SHA-256 is not the one in {self.index.name}; the checkpoint is damaged")
-        fill(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}, weights)
-        if watch:
-            watch.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("watch.")})
+        fill(model, _of("model", tensors), weights)
+        for own, other in others.items():
+            if other:
+                other.load_state_dict(_of(own, tensors))
         state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, row, key = name.split(".", 2)
-                state.setdefault(int(row), {})[key] = tensor
+        for name, tensor in _of("optimizer", tensors).items():
+            row, key = name.split(".", 1)
+            state.setdefault(int(row), {})[key] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         for parameter, values in optimizer.state.items():
             for key, value in values.items():
@@ -128,3 +129,7 @@ class Checkpoint:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.index}: expected a checkpoint ({FORMAT}), got {error}") from error
         return dict(entry)
+
+
+def _of(own: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{own}."): value for name, value in tensors.items() if name.startswith(f"{own}.")}

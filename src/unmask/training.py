@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,9 @@ from unmask.watch import Reading, Watch
 
 CHECK_EVERY = 100
 """After so many updates the losses are looked at: reading one waits for a GPU."""
+
+SAVE_AFTER = 300.0
+"""Seconds since the last checkpoint after which one is written within an epoch too, once the losses are looked at."""
 
 STUCK_EVERY = 500
 STUCK_WITHIN = 0.02
@@ -135,7 +138,8 @@ class Trainer:
         """Train ``model`` on ``data``, on the device the model is on.
 
         Args:
-            checkpoint: a folder that after each epoch holds all that is needed to go on.
+            checkpoint: a folder that holds all that is needed to go on, as of the last epoch's end or, where epochs are
+                long, as of some five minutes ago.
             resume: go on from ``checkpoint`` if it holds a run, else begin.
             watch: looks for masking after the first update and then every so many. Where it calls it, the model gets
                 the last healthy weights back and the run is over. Checkpoints hold what it remembers.
@@ -150,27 +154,25 @@ class Trainer:
         optimizer = self._prepare(model)
         settings = self.settings() | ({"watch": watch.settings} if watch else {})
         keeper = Checkpoint(folder=checkpoint, settings=settings) if checkpoint else None
-        done = keeper.restore(model, optimizer, watch) if keeper and resume else 0
-        run = _Run(self, model, spread.network(model), optimizer, data, watch, progress, spread)
+        part = _Part()
+        done = keeper.restore(model, optimizer, watch=watch, part=part) if keeper and resume else 0
+        run = _Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, keeper)
         run.check(done)
         while done < self.updates and not (watch and watch.masked):
-            started, before = time.perf_counter(), len(watch.readings) if watch else 0
-            until = min(self.updates, (done // run.per_epoch + 1) * run.per_epoch)
-            losses = run.advance(range(done, until))
-            _check_finite(model, losses, done, keeper.latest() if keeper else None)
-            done += len(losses)
+            begin = done - len(part.losses)
+            done = run.advance(part, begin)
             healthy = watch.restore(model) if watch and watch.masked else None
-            if keeper and spread.rank == 0:
-                keeper.save(model, optimizer, done, watch)
+            run.save(done)
             yield Epoch(
                 number=math.ceil(done / run.per_epoch),
                 update=done,
-                loss=float(losses.mean()),
-                stuck=(done >= STUCK_EVERY or done == self.updates) and run.is_stuck(losses),
-                seconds=time.perf_counter() - started,
-                readings=tuple(watch.readings[before:]) if watch else (),
+                loss=float(part.losses.mean()),
+                stuck=(done >= STUCK_EVERY or done == self.updates) and run.is_stuck(part.losses),
+                seconds=part.seconds,
+                readings=tuple(one for one in watch.readings if one.update > begin) if watch else (),
                 returned_to=healthy,
             )
+            part = _Part()
 
     def _prepare(self, model: nn.Module) -> Optimizer:
         """Bring the weights into the wanted precision and layout; returns their optimizer."""
@@ -186,6 +188,23 @@ class Trainer:
         return {one.name: describe(getattr(self, one.name)) for one in fields(self) if one.name != "updates"}
 
 
+@dataclass
+class _Part:
+    """An epoch, or what is left of it after a yield, as far as it is done: its updates' losses, and its seconds."""
+
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of it."""
+        return {"losses": self.losses, "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with it; a checkpoint at an epoch's end holds none."""
+        if state:
+            self.losses, self.seconds = state["losses"], float(state["seconds"])
+
+
 @dataclass(frozen=True)
 class _Run:
     """What takes part in one run: ``network`` is the model as the objective sees it."""
@@ -198,6 +217,7 @@ class _Run:
     watch: Watch | None
     progress: Callable[[int], None] | None
     spread: Alone
+    keeper: Checkpoint | None
 
     @cached_property
     def per_epoch(self) -> int:
@@ -217,26 +237,64 @@ class _Run:
         if self.watch:
             self.watch.batches = self.spread.batches(self.watch.batches)
 
-    def advance(self, updates: range) -> Tensor:
-        """The updates of one epoch; returns their losses (updates,), cut short where there is something to say."""
+    def advance(self, part: _Part, begin: int) -> int:
+        """Go on with the part that began after so many updates; returns the updates done.
+
+        It is over with its epoch, or once there is something to say.
+        """
         size, seed = self.trainer.batch_size, self.trainer.seed
-        epoch, first = divmod(updates.start, self.per_epoch)
+        epoch, first = divmod(begin, self.per_epoch)
         generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-        order = torch.randperm(len(self.data), generator=generator)
-        losses = torch.zeros(len(updates), dtype=torch.float64, device=self.device)
+        order = torch.randperm(len(self.data), generator=generator)[first * size :]
+        until = min(self.trainer.updates, (epoch + 1) * self.per_epoch)
+        losses = torch.zeros(until - begin, dtype=torch.float64, device=self.device)
+        losses[: len(part.losses)] = part.losses
+        saved = time.perf_counter()
+        started = saved - part.seconds
+
+        def note(rows: int) -> None:
+            part.losses, part.seconds = self.spread.mean(losses[:rows]).cpu(), time.perf_counter() - started
+            self.check_finite(part.losses, begin)
+
         self.model.train()
         with torch.random.fork_rng():
-            for row, update in enumerate(updates):
+            for row in range(len(part.losses), len(losses)):
+                update = begin + row
                 seed_all(derive_seed(seed, "model", update) + self.spread.rank)
-                losses[row] = self.step(order[(first + row) * size : (first + row + 1) * size], update)
+                losses[row] = self.step(order[row * size : (row + 1) * size], update)
                 if self.progress:
                     self.progress(1)
-                diverged = (row + 1) % CHECK_EVERY == 0 and not self.spread.mean(losses[row]).isfinite()
+                looked = (row + 1) % CHECK_EVERY == 0
+                diverged = looked and not self.spread.mean(losses[row]).isfinite()
                 masked = self.watch is not None and bool(self.watch(self.model, update + 1).masked)
                 asked = (update + 1) % STUCK_EVERY == 0
                 if diverged or masked or (asked and self.is_stuck(losses[: row + 1])):
                     break
-        return self.spread.mean(losses[: row + 1]).cpu()
+                if looked and update + 1 < until and self.is_due(saved):
+                    note(row + 1)
+                    self.save(update + 1, part)
+                    saved = time.perf_counter()
+        note(row + 1)
+        return update + 1
+
+    def is_due(self, saved: float) -> bool:
+        """Whether a checkpoint that was written at this time is too old; all processes say the same."""
+        passed = torch.tensor(time.perf_counter() - saved, device=self.device)
+        return self.keeper is not None and float(self.spread.mean(passed)) >= SAVE_AFTER
+
+    def save(self, done: int, part: _Part | None = None) -> None:
+        """Write a checkpoint, within an epoch with the part that is not over."""
+        if self.keeper and self.spread.rank == 0:
+            self.keeper.save(self.model, self.optimizer, done, watch=self.watch, part=part)
+
+    def check_finite(self, losses: Tensor, begin: int) -> None:
+        """Raise if a loss or a weight is not finite: the last update of a pass can break the weights unseen."""
+        kept = self.keeper.latest() if self.keeper else None
+        if not losses.isfinite().all():
+            first = int((~losses.isfinite()).nonzero()[0])
+            raise DivergedError(f"loss: expected a finite number, got {float(losses[first])}", begin + first + 1, kept)
+        if not all(one.isfinite().all() for one in self.model.parameters()):
+            raise DivergedError("weights: expected finite numbers, got NaN or infinity", begin + len(losses), kept)
 
     def step(self, rows: Tensor, update: int) -> Tensor:
         """One gradient step; returns the loss before it, or this process's part of it."""
@@ -273,12 +331,3 @@ class _Run:
         )
         right = int((predicted == labels.cpu()).sum())
         return proportion(right, len(rows)).low * len(rows) <= int(self.data.labels[rows].bincount().max())
-
-
-def _check_finite(model: nn.Module, losses: Tensor, done: int, checkpoint: Path | None) -> None:
-    """Raise if a loss or a weight is not finite: the last update of a pass can break the weights unseen."""
-    if not losses.isfinite().all():
-        first = int((~losses.isfinite()).nonzero()[0])
-        raise DivergedError(f"loss: expected a finite number, got {float(losses[first])}", done + first + 1, checkpoint)
-    if not all(one.isfinite().all() for one in model.parameters()):
-        raise DivergedError("weights: expected finite numbers, got NaN or infinity", done + len(losses), checkpoint)

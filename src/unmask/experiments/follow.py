@@ -114,7 +114,7 @@ def _restore(trainer: Trainer, model: nn.Module, folder: Path, watch: Watch | No
     model.to(torch.float64 if trainer.precision == "float64" else torch.float32)
     optimizer = make_optimizer(trainer.optimizer, model.parameters(), learning_rate=trainer.learning_rate)
     settings = trainer.settings() | ({"watch": watch.settings} if watch else {})
-    return Checkpoint(folder=folder, settings=settings).restore(model, optimizer, watch)
+    return Checkpoint(folder=folder, settings=settings).restore(model, optimizer, watch=watch)
 
 
 def _append(work: Path, update: int, row: Row) -> Row:
