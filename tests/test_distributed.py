@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,6 +95,7 @@ def work(folder):
     notes = {"curves": curves, "watched": watched(spread, data), "stopped": stopped(spread, data)}
     uneven_passes(spread, data, own)
     next(PLAIN(perceptron(), data, checkpoint=folder / "half", spread=spread))
+    leave_within_an_epoch(spread, data, folder / "within")
     begun = folder / "half" if spread.rank == 0 else folder / "elsewhere"
     try:
         next(PLAIN(perceptron(), data, checkpoint=begun, resume=True, spread=spread))
@@ -123,6 +125,21 @@ def uneven_passes(spread, data, own):
     for _ in replace(PLAIN, objective=Adversarial(attack=attack))(model := random_parts(), data, spread=spread):
         pass
     save_weights(model, own / "uneven passes.safetensors")
+
+
+def leave_within_an_epoch(spread, data, folder):
+    """Both processes end at the third update, with a checkpoint after each."""
+    ticks = []
+
+    def leave(_):
+        ticks.append(1)
+        if len(ticks) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr("unmask.training.CHECK_EVERY", 1)
+        patched.setattr("unmask.training.SAVE_AFTER", 0.0)
+        list(PLAIN(perceptron(), data, checkpoint=folder, progress=leave, spread=spread))
 
 
 def torchrun(*arguments):
@@ -179,6 +196,16 @@ def test_a_run_of_two_processes_is_resumed_by_one(done):
     epochs = list(PLAIN(through, few()))
     rest = list(PLAIN(resumed, few(), checkpoint=done / "half", resume=True))
     assert [epoch.loss for epoch in rest] == pytest.approx([epoch.loss for epoch in epochs[1:]], rel=1e-5)
+    torch.testing.assert_close(resumed.state_dict(), through.state_dict(), rtol=0, atol=1e-4)
+
+
+def test_a_run_that_two_processes_left_within_an_epoch_goes_on_from_there(done):
+    ticks = []
+    epochs = list(PLAIN(through := perceptron(), few()))
+    options = {"checkpoint": done / "within", "resume": True, "progress": ticks.append}
+    rest = list(PLAIN(resumed := perceptron(seed=1), few(), **options))
+    assert len(ticks) == epochs[-1].update - 2
+    assert [epoch.loss for epoch in rest] == pytest.approx([epoch.loss for epoch in epochs], rel=1e-5)
     torch.testing.assert_close(resumed.state_dict(), through.state_dict(), rtol=0, atol=1e-4)
 
 
