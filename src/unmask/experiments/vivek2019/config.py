@@ -83,7 +83,7 @@ class Config:
         steps: of I-FGSM, PGD and longer PGD in evaluation; 0 leaves I-FGSM out.
         augment: crop and flip.
         drops: shares of the training after which the learning rate is divided by ``decay`` once more.
-        sample_images: validation images for I-FGSM after each pass, and test images to compare precisions on.
+        sample_images: validation images for I-FGSM after each pass.
         curve_images: images on which loss against epsilon is measured, for each of ``epsilons``.
         precision: of training; ``"fastest"`` is bfloat16 where the machine multiplies in it, else float32.
         looks: the updates, an early and a late one, after which figures 1 and 2 show it.
@@ -233,6 +233,9 @@ CIFAR = {
     ),
 }  # fmt: skip
 """Each profile's counterpart on CIFAR-10."""
+
+COMPARED = 1_000
+"""Test images on which attacks made in bfloat16 are compared: where it is emulated they take ten times as long."""
 
 SIZES = {"mnist": (50_000, (1, 28, 28)), "cifar10": (45_000, (3, 32, 32)), "digits": (1_078, (1, 8, 8))}
 """Training images of each data set, and their shape."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from unmask.experiments.vivek2019.config import CIFAR, FULL, PAPER, SIZES, Config, source
+from unmask.experiments.vivek2019.config import CIFAR, COMPARED, FULL, PAPER, SIZES, Config, source
 from unmask.experiments.vivek2019.methods import passes
 from unmask.experiments.vivek2019.timing import operations_of
 from unmask.training import STUCK_EVERY
@@ -257,7 +257,7 @@ def cost(config: Config) -> float:
     if config.kind == "transfer":
         return test * (2 * sum(attacked) + 4 * forward)
     if config.kind == "precision":
-        return 4 * config.sample_images * (short + longer) * forward
+        return 4 * min(COMPARED, test) * longer * forward
     if config.kind == "starts":
         return config.starts * training * passes(config) * forward
     if config.kind == "timing":

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FGSM, PGD, Attack
+from unmask.attacks import FGSM, Attack
 from unmask.attacks.trial import predict
-from unmask.data import Dataset
-from unmask.experiments.vivek2019.config import Config, source, trained
-from unmask.experiments.vivek2019.evaluate import BATCH, standing
+from unmask.experiments.vivek2019.config import COMPARED, Config, source, trained
+from unmask.experiments.vivek2019.evaluate import BATCH, pgd_ends, standing
 from unmask.experiments.vivek2019.train import device, first, images_of, kept_network
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches
@@ -59,33 +58,34 @@ class InBfloat16(nn.Module):
 def precision(config: Config, *, work: Path) -> dict[str, Any]:
     """Whether attacks made in bfloat16 are as strong as those made in float32; both are evaluated in float32."""
     images = images_of(config)
-    model, few = kept_network(trained(config), images.test, work), first(images.test, config.sample_images)
-    shared: Any = {"epsilon": config.epsilon, "loss": cross_entropy}
-    last: Any = {"step_size": config.step_size, "keep": "last", "seed": config.seed, **shared}
-    attacks = {
-        "fgsm": FGSM(**shared),
-        "pgd": PGD(steps=config.steps[1], **last),
-        "longer pgd": PGD(steps=config.steps[2], **last),
+    model, few = kept_network(trained(config), images.test, work), first(images.test, COMPARED)
+
+    def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        made_by = (model, InBfloat16(model))
+        made = (_attacked(config, one, images, labels) for one in made_by)
+        exact, coarse = (torch.stack([predict(model, x) == labels for x in points], 1) for points in made)
+        return exact, coarse
+
+    exact, coarse = Batches(size=BATCH, device=device())(measure, few.images, few.labels)
+    counts = {
+        "float32": exact,
+        "bfloat16": coarse,
+        "float32 only": exact & ~coarse,
+        "bfloat16 only": coarse & ~exact,
     }
     return {
         "data": config.shown_data,
         "images": len(few),
-        "attacks": {name: _compared(model, attack, few) for name, attack in attacks.items()},
+        "attacks": {
+            name: {kind: int(standing[:, row].sum()) for kind, standing in counts.items()}
+            for row, name in enumerate(("fgsm", "pgd", "longer pgd"))
+        },
     }
 
 
-def _compared(model: nn.Module, attack: Any, data: Dataset) -> dict[str, int]:
-    """Images standing under the attack made in each precision, and in one of them alone."""
-
-    def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        points = attack(model, images, labels), attack(InBfloat16(model), images, labels)
-        exact, coarse = (predict(model, one) == labels for one in points)
-        return exact, coarse
-
-    exact, coarse = Batches(size=BATCH, device=device())(measure, data.images, data.labels)
-    return {
-        "float32": int(exact.sum()),
-        "bfloat16": int(coarse.sum()),
-        "float32 only": int((exact & ~coarse).sum()),
-        "bfloat16 only": int((coarse & ~exact).sum()),
-    }
+def _attacked(config: Config, model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
+    fgsm = FGSM(epsilon=config.epsilon, loss=cross_entropy)(model, images, labels)
+    ends = pgd_ends(
+        model, images, labels, epsilon=config.epsilon, steps=config.steps[1:], size=config.step_size, seed=config.seed
+    )
+    return [fgsm, *ends]
