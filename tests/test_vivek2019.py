@@ -35,11 +35,13 @@ from unmask.experiments.vivek2019.grid import (
     table3,
     transfers,
 )
-from unmask.experiments.vivek2019.kept import InBfloat16
+from unmask.experiments.vivek2019.kept import InBfloat16, rounded_to_bfloat16
 from unmask.experiments.vivek2019.methods import METHODS, objective_of, passes
 from unmask.experiments.vivek2019.published import COLUMNS, TABLE_3, TABLE_4
 from unmask.experiments.vivek2019.train import LAST, SELECTED, images_of
+from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy
+from unmask.models import build
 from unmask.numerics import Batches
 from unmask.objectives import Adversarial, Augmented, LogitDistance
 from unmask.sweeps import identify
@@ -381,6 +383,18 @@ def test_in_bfloat16_the_logits_are_coarser_and_come_back_in_float32(perceptron,
     logits, exact = InBfloat16(perceptron)(held_out.images), perceptron(held_out.images)
     assert logits.dtype == torch.float32
     assert 0 < (logits - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_rounding_to_bfloat16_gives_the_logits_and_gradients_of_its_units():
+    model = build("lenet+", inputs=(1, 8, 8), classes=10, width=4, seed=0)
+    images, labels = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 10
+    exact, units, rounded = (
+        input_gradient(one, images, labels, loss=cross_entropy)
+        for one in (model, InBfloat16(model), rounded_to_bfloat16(model))
+    )
+    for kind in ("logits", "gradient"):
+        coarse, alike, fine = (getattr(one, kind) for one in (units, rounded, exact))
+        assert (alike - coarse).abs().mean() < 0.5 * (alike - fine).abs().mean()
 
 
 @pytest.mark.parametrize(

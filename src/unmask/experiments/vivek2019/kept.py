@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from unmask.attacks import FGSM, Attack
 from unmask.attacks.trial import predict
 from unmask.experiments.vivek2019.config import COMPARED, Config, source, trained
 from unmask.experiments.vivek2019.evaluate import BATCH, pgd_ends, standing
-from unmask.experiments.vivek2019.train import device, first, images_of, kept_network
+from unmask.experiments.vivek2019.train import device, first, images_of, kept_network, precision_of
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches
 
@@ -55,14 +56,35 @@ class InBfloat16(nn.Module):
         return logits.float()
 
 
+def rounded_to_bfloat16(model: nn.Module) -> nn.Module:
+    """A copy whose layers with weights take and return numbers rounded to bfloat16, and sum up in float32.
+
+    That is what bfloat16's units do, in another order, and what their backward pass does too. A processor without them
+    is twenty times as fast at this as at torch's own emulation.
+    """
+
+    def rounded(values: Tensor) -> Tensor:
+        return values.bfloat16().to(values.dtype)
+
+    copied = deepcopy(model)
+    for layer in copied.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            for weights in layer.parameters():
+                weights.data = rounded(weights.data)
+            layer.register_forward_pre_hook(lambda layer, taken: rounded(taken[0]))
+            layer.register_forward_hook(lambda layer, taken, returned: rounded(returned))
+    return copied
+
+
 def precision(config: Config, *, work: Path) -> dict[str, Any]:
     """Whether attacks made in bfloat16 are as strong as those made in float32; both are evaluated in float32."""
     images = images_of(config)
     model, few = kept_network(trained(config), images.test, work), first(images.test, COMPARED)
+    units = precision_of(config) == "bf16-mixed"
+    coarser = InBfloat16(model) if units else rounded_to_bfloat16(model)
 
     def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        made_by = (model, InBfloat16(model))
-        made = (_attacked(config, one, images, labels) for one in made_by)
+        made = (_attacked(config, one, images, labels) for one in (model, coarser))
         exact, coarse = (torch.stack([predict(model, x) == labels for x in points], 1) for points in made)
         return exact, coarse
 
@@ -76,6 +98,7 @@ def precision(config: Config, *, work: Path) -> dict[str, Any]:
     return {
         "data": config.shown_data,
         "images": len(few),
+        "bfloat16": "units" if units else "rounded",
         "attacks": {
             name: {kind: int(standing[:, row].sum()) for kind, standing in counts.items()}
             for row, name in enumerate(("fgsm", "pgd", "longer pgd"))
