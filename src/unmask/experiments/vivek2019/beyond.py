@@ -78,11 +78,11 @@ def precision(runs: Runs) -> Outcome:
     for row, config in grid.precisions(runs.profile).items():
         results = results_of(runs, config)[:1]
         for attack in ATTACKS:
-            found = [(one["attacks"][attack], one["images"]) for one in results]
+            found = [one["attacks"][attack] for one in results]
             for kind in ("float32", "bfloat16"):
-                cells[f"{row} {attack}, {kind}"] = [100 * counts[kind] / images for counts, images in found]
+                cells[f"{row} {attack}, {kind}"] = [100 * counts[kind] / counts["images"] for counts in found]
             what = f"{row} {attack}, bfloat16 minus float32"
-            cells[what] = _paired(*found[0]) if found else []
+            cells[what] = _paired(found[0]) if found else []
             parts.append(below(cells, what, 0.5, "points"))
     return Outcome(
         measured=cells, claims=[judge("attacks made in bfloat16 are as strong as those made in float32", *parts)]
@@ -114,9 +114,10 @@ def stuck(runs: Runs) -> Outcome:
     )
 
 
-def _paired(counts: dict[str, int], images: int) -> Estimate:
+def _paired(counts: dict[str, int]) -> Estimate:
     """Images standing under the attack in bfloat16 minus in float32, in points: Bonett and Price's paired interval."""
-    more, fewer, total = counts["bfloat16 only"], counts["float32 only"], images + 2
+    more, fewer, images = counts["bfloat16 only"], counts["float32 only"], counts["images"]
+    total = images + 2
     centre = (more - fewer) / total
     half = 1.959964 * math.sqrt((more + fewer + 2 - (more - fewer) ** 2 / total) / total / total)
     return Estimate(100 * (more - fewer) / images, 100 * (centre - half), 100 * (centre + half), runs=images)

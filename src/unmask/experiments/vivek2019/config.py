@@ -26,8 +26,8 @@ CHOICES = {
     "shorter's end: the same random start. No image is dropped before its last iterate",
     "precision": "passes of training, and the attacks that it makes, in float32; in bfloat16, as autocast has it, "
     "where the processor or GPU multiplies in it, and the row says so. Weights, and all that is measured, in float32. "
-    "Attacks made in bfloat16 beside those made in float32: 'precision'; there, a processor that does not multiply in "
-    "it rounds to it what each layer takes and returns, weights included, and sums up in float32",
+    "Attacks made in bfloat16 beside those made in float32, PGD on 1,000 images: 'precision'; there, a processor that "
+    "does not multiply in bfloat16 rounds to it what each layer takes and returns and sums up in float32",
     "lambda 0": "LeNet+ has neither dropout nor batch norm, so that without its term the proposed training is "
     "'fgsm_only' update by update: on MNIST the two rows are one run",
     "evaluation": "in float32 on all test images; the worst case is over these attacks, "
@@ -236,7 +236,7 @@ CIFAR = {
 """Each profile's counterpart on CIFAR-10."""
 
 COMPARED = 1_000
-"""Test images on which attacks made in bfloat16 are compared with those made in float32."""
+"""Test images on which PGD made in bfloat16 is compared with PGD made in float32."""
 
 SIZES = {"mnist": (50_000, (1, 28, 28)), "cifar10": (45_000, (3, 32, 32)), "digits": (1_078, (1, 8, 8))}
 """Training images of each data set, and their shape."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from unmask.attacks import FGSM, Attack
 from unmask.attacks.trial import predict
+from unmask.data import Dataset
 from unmask.experiments.vivek2019.config import COMPARED, Config, source, trained
 from unmask.experiments.vivek2019.evaluate import BATCH, pgd_ends, standing
 from unmask.experiments.vivek2019.train import device, first, images_of, kept_network, precision_of
@@ -77,38 +80,43 @@ def rounded_to_bfloat16(model: nn.Module) -> nn.Module:
 
 
 def precision(config: Config, *, work: Path) -> dict[str, Any]:
-    """Whether attacks made in bfloat16 are as strong as those made in float32; both are evaluated in float32."""
-    images = images_of(config)
-    model, few = kept_network(trained(config), images.test, work), first(images.test, COMPARED)
+    """Whether attacks made in bfloat16 are as strong as those made in float32; both are evaluated in float32.
+
+    FGSM on all test images, PGD on the first of them.
+    """
+    test = images_of(config).test
+    model = kept_network(trained(config), test, work)
     units = precision_of(config) == "bf16-mixed"
     coarser = InBfloat16(model) if units else rounded_to_bfloat16(model)
+    epsilon, fgsm = config.epsilon, FGSM(epsilon=config.epsilon, loss=cross_entropy)
+    pgd = partial(pgd_ends, epsilon=epsilon, steps=config.steps[1:], size=config.step_size, seed=config.seed)
+    (one_step,) = _standing(model, coarser, lambda *at: [fgsm(*at)], test)
+    shorter, longer = _standing(model, coarser, pgd, first(test, COMPARED))
+    return {
+        "data": config.shown_data,
+        "bfloat16": "units" if units else "rounded",
+        "attacks": {"fgsm": one_step, "pgd": shorter, "longer pgd": longer},
+    }
+
+
+def _standing(
+    model: nn.Module, coarser: nn.Module, attack: Callable[..., list[Tensor]], data: Dataset
+) -> list[dict[str, int]]:
+    """How many images stand at each point of an attack that is made in float32, and in bfloat16, and in one alone."""
 
     def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        made = (_attacked(config, one, images, labels) for one in (model, coarser))
+        made = (attack(one, images, labels) for one in (model, coarser))
         exact, coarse = (torch.stack([predict(model, x) == labels for x in points], 1) for points in made)
         return exact, coarse
 
-    exact, coarse = Batches(size=BATCH, device=device())(measure, few.images, few.labels)
-    counts = {
-        "float32": exact,
-        "bfloat16": coarse,
-        "float32 only": exact & ~coarse,
-        "bfloat16 only": coarse & ~exact,
-    }
-    return {
-        "data": config.shown_data,
-        "images": len(few),
-        "bfloat16": "units" if units else "rounded",
-        "attacks": {
-            name: {kind: int(standing[:, row].sum()) for kind, standing in counts.items()}
-            for row, name in enumerate(("fgsm", "pgd", "longer pgd"))
-        },
-    }
-
-
-def _attacked(config: Config, model: nn.Module, images: Tensor, labels: Tensor) -> list[Tensor]:
-    fgsm = FGSM(epsilon=config.epsilon, loss=cross_entropy)(model, images, labels)
-    ends = pgd_ends(
-        model, images, labels, epsilon=config.epsilon, steps=config.steps[1:], size=config.step_size, seed=config.seed
-    )
-    return [fgsm, *ends]
+    columns = Batches(size=BATCH, device=device())(measure, data.images, data.labels)
+    return [
+        {
+            "images": len(data),
+            "float32": int(exact.sum()),
+            "bfloat16": int(coarse.sum()),
+            "float32 only": int((exact & ~coarse).sum()),
+            "bfloat16 only": int((coarse & ~exact).sum()),
+        }
+        for exact, coarse in zip(*(column.T for column in columns), strict=True)
+    ]
