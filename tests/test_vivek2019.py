@@ -15,12 +15,13 @@ from unmask.attacks import FGSM, PGD
 from unmask.attacks.trial import predict
 from unmask.data import Dataset
 from unmask.experiments import vivek2019
+from unmask.experiments.artefact import Runs
 from unmask.experiments.drawing import draw
 from unmask.experiments.follow import kept_weights
 from unmask.experiments.reproduce import Reproduction
 from unmask.experiments.summary import summary
 from unmask.experiments.vivek2019 import PAPER, QUICK, SMOKE, run, train
-from unmask.experiments.vivek2019.config import CIFAR, FULL, NARROW, network, source
+from unmask.experiments.vivek2019.config import CIFAR, FULL, NARROW, network, source, trained
 from unmask.experiments.vivek2019.evaluate import Curves, Evaluation, alignment, in_parts, pgd_ends
 from unmask.experiments.vivek2019.grid import (
     HEALTHY,
@@ -111,6 +112,16 @@ def test_missing_runs_are_named_and_nothing_is_put_in_their_place(tmp_path, name
     assert {claim["verdict"] for claim in record["claims"]} <= {"not judged"}
     if record["panels"]:
         assert draw(record).count(b">not run<") == len(record["panels"])
+
+
+@pytest.mark.parametrize("artefact", vivek2019.ARTEFACTS, ids=lambda one: one.name)
+def test_no_run_is_done_that_an_artefact_does_not_use(tmp_path, artefact):
+    runs = Runs({}, SMOKE, seeds=3)
+    artefact.compute(runs)
+    made = Reproduction(paper=vivek2019, folder=tmp_path, work=tmp_path, profile="smoke", seeds=3)
+    used = set(made.needed(artefact.name)) & set(runs.asked.values())
+    attacked = {trained(one) for one in used} | {source(one, name) for one in used for name in one.sources}
+    assert set(made.needed(artefact.name)) <= used | attacked
 
 
 def test_what_takes_a_gpu_is_run_only_on_request(tmp_path):

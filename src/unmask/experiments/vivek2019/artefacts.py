@@ -44,11 +44,6 @@ def _black_box(rows: Callable[[Any], grid.Rows]) -> Needs:
     return needs
 
 
-def _precision(profile: Any) -> list[Any]:
-    found = grid.precisions(profile)
-    return [*(grid.table3(profile)[name] for name in found), *found.values()]
-
-
 def _panel(title: str, xlabel: str, ylabel: str, series: str = "", logy: bool = False) -> Panel:
     return Panel(title=title, xlabel=xlabel, ylabel=ylabel, series=series, yscale="log" if logy else "linear")
 
@@ -185,7 +180,7 @@ ARTEFACTS = (
     ),
     Artefact(
         name="precision", shows="beyond: images standing under attacks made in float32 and in bfloat16, MNIST",
-        published={}, needs=_precision, compute=beyond.precision,
+        published={}, needs=lambda profile: list(grid.precisions(profile).values()), compute=beyond.precision,
         rows=tuple(grid.precisions(SMOKE)),
         columns=tuple(f"{attack}, {kind}" for attack in beyond.ATTACKS
                       for kind in ("float32", "bfloat16", "bfloat16 minus float32")),

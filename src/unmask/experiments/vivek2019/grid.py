@@ -224,7 +224,8 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
     black_box = list(transfers(rows).values())
     cheap_first = [source(profile, letter(name)) for name in "dcab"]
     others = [row for name, row in rows.items() if row not in leading]
-    repeated = [replace(rows[name], seed=seed) for seed in range(1, seeds) for name in REPEATED]
+    again = [made[name] for name in REPEATED for made in (rows, transfers(rows))]
+    repeated = [replace(row, seed=seed) for seed in range(1, seeds) for row in again]
     colour, colour_black_box = list(narrow.values()), list(transfers(narrow).values())
     whole = list(cifar_rows(full(profile)).values())
     return list(
