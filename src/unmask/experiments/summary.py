@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from unmask.experiments.artefact import Artefact
 from unmask.experiments.zoo.page import section
+from unmask.report.words import quantity
 
 
 class Titled(Protocol):
@@ -106,7 +107,7 @@ def _story(record: Mapping[str, Any]) -> list[str]:
 
     name = f"{record['paper']}/{record['artefact']}"
     text = re.sub(r"\{([^{}]+)\}", fill, record["story"])
-    notes = f" ({len(record['missing'])} runs missing)" if record["missing"] else ""
+    notes = f" ({quantity(len(record['missing']), 'run')} missing)" if record["missing"] else ""
     figure = [f"![{record['shows']}]({name}.svg)", ""] if record["panels"] or record["images"] else []
     return [f"### {record['shows']}{notes}", "", *figure, text, ""]
 
@@ -114,7 +115,7 @@ def _story(record: Mapping[str, Any]) -> list[str]:
 def _short(record: Mapping[str, Any]) -> str:
     """What a reader must know about a row: a shorter profile, or runs that are missing."""
     notes = [] if record["profile"] == "paper" else [f"profile {record['profile']}"]
-    notes += [f"{len(record['missing'])} runs missing"] if record["missing"] else []
+    notes += [f"{quantity(len(record['missing']), 'run')} missing"] if record["missing"] else []
     return f" ({', '.join(notes)})" if notes else ""
 
 
