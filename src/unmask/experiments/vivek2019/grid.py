@@ -211,8 +211,8 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
     """All runs, the most telling first.
 
     On MNIST: the rows of the first figures, the networks to attack from, the other rows, the later methods and the
-    ablation; then CIFAR-10 with the narrow network, and further seeds of three rows of MNIST; what takes a
-    quiet machine or a GPU comes last. One seed for all others.
+    ablation; then CIFAR-10 with the narrow network, and further seeds of three rows of MNIST and of the transfers to
+    them; what takes a quiet machine or a GPU comes last. One seed for all others.
 
     Example:
         >>> from unmask.experiments.vivek2019.config import SMOKE
