@@ -77,6 +77,12 @@ losses are within 1 nat at the first look on training images, after 250 updates 
 {loss gap, early, adversarial only} nats). Under the proposed training the distance grows
 {growth of the distance, proposed}-fold, and the gap on test images at the end is {loss gap, end, proposed} nats."""
 
+FIG2 = """\
+Under PGD training the distance never exceeds {largest distance, PGD}, and PGD's loss on validation images exceeds
+FGSM's by {loss gap, late, PGD} nats. The distance grows {growth of the distance, PGD}-fold since the network classifies
+half of the clean images, and {growth of the distance since the first updates, PGD}-fold since the first updates: PGD
+training learns slowly, and logits that are still nearly constant are nearly equal."""
+
 TIMED = tuple(grid.timed(SMOKE))
 TIMES = tuple(
     f"{name} {column}" for name in times.NAMES for column in ("seconds", "ratio", "by passes", "share of peak")
@@ -142,7 +148,7 @@ ARTEFACTS = (
     Artefact(
         name="fig2", shows="PGD training on MNIST: distance of logits by update, and loss against epsilon",
         published={"largest distance, PGD": 1.2, "loss gap, late, PGD": "small"},
-        needs=_trained(grid.table3, "pgd"), compute=figures.fig2,
+        needs=_trained(grid.table3, "pgd"), compute=figures.fig2, story=FIG2,
         panels=[
             _panel("FGSM and R-FGSM logits", UPDATES, "mean distance", series="distance:"),
             *_training_panels("PGD", "1,000", "5,000"),

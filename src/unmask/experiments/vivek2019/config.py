@@ -38,9 +38,10 @@ CHOICES = {
     "normally for 5 passes from weights of their own. B has strides 2, 2 and 1, as it was first published; with stride "
     "1, as in the lab's later code, it costs sixteen times as much",
     "black box": "Table 5's and 6's sources are normally trained",
-    "readings": "on 200 training images; R-FGSM there with alpha 0.01. Curves on 250 validation images during "
-    "training and on 250 test images at its end; PGD's step grows with epsilon. Figure 2's later look at PGD "
-    "training is after 5,000 updates, as figure 1's, not 15,000: the run is shorter",
+    "readings": "on 200 training images; R-FGSM there with alpha 0.01. The distance's growth is counted since the "
+    "network classifies half of the clean ones: before, its logits are nearly constant. Curves on 250 validation "
+    "images during training and on 250 test images at its end; PGD's step grows with epsilon. Figure 2's later look "
+    "at PGD training is after 5,000 updates, as figure 1's, not 15,000: the run is shorter",
     "stuck": "a run stuck at chance when its first pass is over (of at least 500 updates) begins again, at most twice, "
     "with other weights and a learning rate that rises over the first pass",
     "shorter rows": "all rows of table 3 but normal, FGSM, lambda 0 and the proposed training have a quarter of the "

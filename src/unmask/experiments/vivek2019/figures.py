@@ -25,11 +25,20 @@ def distance(results: Sequence[Result]) -> dict[float, Values]:
     return {update: [row[update] for row in rows if row.get(update) is not None] for update in places}
 
 
-def growth(result: Result, until: int) -> float:
-    """The distance in the last tenth of the readings, over that in those up to this update; the first is left out."""
-    rows = list(zip(result["readings"]["update"], result["readings"]["logit_distance"], strict=True))
-    early = [value for update, value in rows if update <= until][1:] or [rows[0][1]]
-    late = [value for _, value in rows[-max(1, len(rows) // 10) :]]
+LEARNED = 0.5
+"""Clean accuracy from which on a network counts as trained: before, its logits are nearly constant, and close."""
+
+
+def growth(result: Result, until: int, learned: float = LEARNED) -> float:
+    """The distance in the last tenth of the readings, over that in those up to this update.
+
+    Those with a clean accuracy under ``learned`` are left out, and the first always is, unless none is left.
+    """
+    names = ("update", "clean_accuracy", "logit_distance")
+    rows = list(zip(*(result["readings"][name] for name in names), strict=True))
+    begun = [(clean, value) for update, clean, value in rows[1:] if update <= until] or [rows[0][1:]]
+    early = [value for clean, value in begun if clean >= learned] or [value for _, value in begun]
+    late = [value for *_, value in rows[-max(1, len(rows) // 10) :]]
     return float(median(late) / median(early))
 
 
@@ -119,6 +128,8 @@ def fig2(runs: Runs) -> Outcome:
     """PGD training."""
     cells, series = _training(runs, "pgd", "PGD")
     results = results_of(runs, grid.table3(runs.profile)["pgd"])
+    since = "growth of the distance since the first updates, PGD"
+    cells[since] = [growth(one, runs.profile.looks[0], learned=0.0) for one in results]
     cells["largest distance, PGD"] = [max(one["readings"]["logit_distance"]) for one in results]
     return Outcome(
         measured=cells,
