@@ -50,7 +50,7 @@ def single_step(runs: Runs) -> Outcome:
         taken = values(cells, f"{row} seconds")
         cells[f"{row} seconds per pass"] = [one / config.epochs for one in taken]
         cells[f"{row} by passes"] = [passes(config) / 3] * len(taken)
-    later = ("rs-fgsm", "n-fgsm", "gradalign", "gat", "step-distance")
+    later = [row for row in rows if row.split(",")[0] in grid.LATER]
     return Outcome(
         measured=cells,
         notes=notes(runs, rows, runs.profile.epochs),

@@ -48,7 +48,8 @@ CHOICES = {
     "passes, the rate's drops at the same shares of them; so have the ablation and the later methods, whose "
     "own rows are evaluated without I-FGSM, which their tables do not show. GradAlign's weight 1 and StepDistance's "
     "0.5 are not tuned for MNIST; GAT's are its authors' for MNIST, 15 and an offset of all of epsilon, not raised "
-    "during the run",
+    "during the run; N-FGSM's noise is its authors', up to twice epsilon, and beside it half of epsilon, with which no "
+    "pixel crosses the middle of its range",
     "CIFAR-10": "a narrow ResNet-18 (width 16), 10 passes over 20,000 images of a JPEG copy of CIFAR-10 (static "
     "sources 5), learning rate 0.1, batches of 64, crop and flip. So small a network does not mask at the published "
     "8/255 ('fgsm_only_8'), nor, in two thirds of a training, at 16/255: epsilon is 24/255 for all its other rows, and "

@@ -63,6 +63,9 @@ METHODS: Mapping[str, Callable[[Config, Sources, int], Objective]] = {
     "n-fgsm": lambda config, sources, seed: Adversarial(
         attack=NFGSM(epsilon=config.epsilon, loss=cross_entropy, seed=seed)
     ),
+    "n-fgsm-near": lambda config, sources, seed: Adversarial(
+        attack=NFGSM(epsilon=config.epsilon, k=0.5, loss=cross_entropy, seed=seed)
+    ),
     "gradalign": lambda config, sources, seed: GradAlign(
         epsilon=config.epsilon, weight=config.weight, loss=cross_entropy, seed=seed
     ),
