@@ -197,22 +197,18 @@ SMOKE = replace(
     peak_size=64,
 )
 
-PUBLISHED_BALL: dict[str, Any] = {
-    "epsilon": 8 / 255,
-    "noise": 2 / 255,
-    "alpha": 2 / 255,
-    "step_size": 2 / 255,
-    "epsilons": tuple(step / 255 for step in (2, 4, 6, 8, 12, 16, 24, 32)),
-}
-"""On CIFAR-10: epsilon, and what grows with it."""
 
-_RAISED: dict[str, Any] = {
-    "epsilon": 24 / 255,
-    "noise": 6 / 255,
-    "alpha": 6 / 255,
-    "step_size": 6 / 255,
-    "epsilons": tuple(step / 255 for step in (4, 8, 12, 16, 24, 32, 40, 48)),
-}
+def _ball(epsilon: int, *epsilons: int) -> dict[str, Any]:
+    """Epsilon on CIFAR-10 and what grows with it, from 255ths; ``epsilons`` are those of the curves."""
+    return {
+        "epsilon": epsilon / 255,
+        **dict.fromkeys(("noise", "alpha", "step_size"), epsilon / 4 / 255),
+        "epsilons": tuple(one / 255 for one in epsilons),
+    }
+
+
+PUBLISHED_BALL = _ball(8, 2, 4, 6, 8, 12, 16, 24, 32)
+_RAISED = _ball(24, 4, 8, 12, 16, 24, 32, 40, 48)
 _CIFAR: dict[str, Any] = {"network": "resnet-18", "augment": True, "learning_rate": 0.1}
 NARROW = replace(
     PAPER,
