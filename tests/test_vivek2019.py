@@ -23,6 +23,7 @@ from unmask.experiments.summary import summary
 from unmask.experiments.vivek2019 import PAPER, QUICK, SMOKE, run, train
 from unmask.experiments.vivek2019.config import CIFAR, FULL, NARROW, network, source, trained
 from unmask.experiments.vivek2019.evaluate import Curves, Evaluation, alignment, in_parts, pgd_ends
+from unmask.experiments.vivek2019.figures import growth
 from unmask.experiments.vivek2019.grid import (
     HEALTHY,
     LEADING,
@@ -429,6 +430,17 @@ def test_a_timing_has_every_method_and_the_bare_loops():
     assert all(len(rounds) == 1 and rounds[0] > 0 for rounds in record["seconds"].values())
     assert record["operations"] == pytest.approx(2 * (28 * 28 * 2 * 25 + 14 * 14 * 4 * 2 * 25 + 4 * 49 * 64 + 64 * 10))
     assert record["peak"] > 0
+
+
+def test_growth_counts_from_the_first_updates_or_since_the_network_has_learned():
+    readings = {
+        "update": [1, 5, 10, 20],
+        "clean_accuracy": [0.1, 0.1, 0.9, 0.9],
+        "logit_distance": [9.0, 1.0, 4.0, 8.0],
+    }
+    assert growth({"readings": readings}, until=10) == 8 / 2.5
+    assert growth({"readings": readings}, until=10, learned=0.5) == 2
+    assert growth({"readings": readings}, until=5, learned=0.5) == 8  # none has learned by then
 
 
 def test_the_rows_of_cifar_10_are_augmented_and_labelled():

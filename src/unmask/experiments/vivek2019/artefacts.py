@@ -79,8 +79,8 @@ losses are within 1 nat at the first look on training images, after 250 updates 
 
 FIG2 = """\
 Under PGD training the distance never exceeds {largest distance, PGD}, and PGD's loss on validation images exceeds
-FGSM's by {loss gap, late, PGD} nats. The distance grows {growth of the distance, PGD}-fold since the network classifies
-half of the clean images, and {growth of the distance since the first updates, PGD}-fold since the first updates: PGD
+FGSM's by {loss gap, late, PGD} nats. The distance grows {growth of the distance, PGD}-fold since the first updates, but
+{growth of the distance since it has learned, PGD}-fold since the network classifies half of the clean images: PGD
 training learns slowly, and logits that are still nearly constant are nearly equal."""
 
 SINGLE_STEP = """\
