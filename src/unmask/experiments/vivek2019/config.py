@@ -40,9 +40,9 @@ CHOICES = {
     "black box": "Table 5's and 6's sources are normally trained",
     "readings": "on 200 training images; R-FGSM there with alpha 0.01. Figure 2 has the distance's growth from the "
     "first updates, and beside it that since the network classifies half of the clean ones: before, its logits are "
-    "nearly constant. Curves on 250 validation images during training and on 250 test images at its end; PGD's step grows "
-    "with epsilon. Figure 2's later look at PGD training is after 5,000 updates, as figure 1's, not 15,000: the run is "
-    "shorter",
+    "nearly constant. Curves on 250 validation images during training and on 250 test images at its end; PGD's step "
+    "grows with epsilon. Figure 2's later look at PGD training is after 5,000 updates, as figure 1's, not 15,000: the "
+    "run is shorter",
     "stuck": "a run stuck at chance when its first pass is over (of at least 500 updates) begins again, at most twice, "
     "with other weights and a learning rate that rises over the first pass",
     "shorter rows": "all rows of table 3 but normal, FGSM, lambda 0 and the proposed training have a quarter of the "
