@@ -137,8 +137,8 @@ def leave_within_an_epoch(spread, data, folder):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patched, suppress(KeyboardInterrupt):
-        patched.setattr("unmask.training.CHECK_EVERY", 1)
-        patched.setattr("unmask.training.SAVE_AFTER", 0.0)
+        patched.setattr("unmask.training.run.CHECK_EVERY", 1)
+        patched.setattr("unmask.training.run.SAVE_AFTER", 0.0)
         list(PLAIN(perceptron(), data, checkpoint=folder, progress=leave, spread=spread))
 
 

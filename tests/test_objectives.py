@@ -502,7 +502,7 @@ def test_a_run_is_described_by_the_weights_of_its_sources():
     source, same, other = Watched(), Watched(), Watched()
     nn.init.constant_(other.layers[5].bias, 1.0)
     described = [
-        Trainer(updates=1, objective=Ensemble(attack=FGSM(epsilon=0.1), sources=sources)).settings()["objective"]
+        Trainer(updates=1, objective=Ensemble(attack=FGSM(epsilon=0.1), sources=sources)).in_words()["objective"]
         for sources in [(source,), (same,), (other,), (source, other), (source, brightest)]
     ]
     assert described[0] == described[1]

@@ -14,7 +14,7 @@ import unmask
 
 ROOT = Path(unmask.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
-PACKAGES = ["adapters", "attacks", "data", "models", "models.masked", "objectives", "probes", "report"]
+PACKAGES = ["adapters", "attacks", "data", "models", "models.masked", "objectives", "probes", "report", "training"]
 OFFERS = [(package, name) for package in PACKAGES for name in import_module(f"unmask.{package}").__all__]
 
 

@@ -21,7 +21,8 @@ from unmask.checkpoint import Checkpoint
 from unmask.models import build
 from unmask.objectives import PRESETS, Adversarial, LogitDistance
 from unmask.optim import OPTIMIZERS, Cosine, Steps
-from unmask.training import CHECK_EVERY, DivergedError, Trainer
+from unmask.training import DivergedError, Trainer
+from unmask.training.run import CHECK_EVERY
 from unmask.watch import Watch
 
 RESUMED = Trainer(  # everything that draws random numbers or keeps a state; 4 updates per epoch, and 2 in the last
@@ -170,8 +171,8 @@ def test_a_run_that_ended_within_an_epoch_can_be_made_longer(few, tmp_path):
 
 @pytest.mark.parametrize("stopped_in", [2, 4, 7, 9])
 def test_a_run_that_was_killed_within_an_epoch_goes_on_from_its_middle(stopped_in, few, tmp_path, monkeypatch):
-    monkeypatch.setattr("unmask.training.CHECK_EVERY", 1)
-    monkeypatch.setattr("unmask.training.SAVE_AFTER", 0.0)
+    monkeypatch.setattr("unmask.training.run.CHECK_EVERY", 1)
+    monkeypatch.setattr("unmask.training.run.SAVE_AFTER", 0.0)
 
     def watching():
         return Watch(epsilon=0.1, images=few.images, labels=few.labels, every=3, steps=1, rule=None)
@@ -194,7 +195,7 @@ def test_a_run_that_was_killed_within_an_epoch_goes_on_from_its_middle(stopped_i
 
 
 def test_within_an_epoch_a_checkpoint_is_written_only_once_it_is_due(few, tmp_path, monkeypatch):
-    monkeypatch.setattr("unmask.training.CHECK_EVERY", 1)
+    monkeypatch.setattr("unmask.training.run.CHECK_EVERY", 1)
     index, seen = tmp_path / "checkpoint.json", []
     run(RESUMED, dropping(), few, checkpoint=tmp_path, progress=lambda _: seen.append(index.exists()))
     assert seen == 4 * [False] + 6 * [True]
@@ -499,7 +500,7 @@ def test_to_say_that_it_is_stuck_does_not_change_the_run(digits, tmp_path, monke
     run(trainer, said := deep(), digits)
     next(trainer(deep(), digits, checkpoint=tmp_path))
     run(trainer, resumed := deep(), digits, checkpoint=tmp_path, resume=True)
-    monkeypatch.setattr("unmask.training._Run.is_stuck", lambda *arguments: False)
+    monkeypatch.setattr("unmask.training.run.Run.is_stuck", lambda *arguments: False)
     epochs = run(trainer, unsaid := deep(), digits)
     assert [epoch.update for epoch in epochs] == [539, 560]
     assert_same(said, unsaid)

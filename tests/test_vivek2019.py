@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-import unmask.training
+import unmask.training.run
 from unmask.attacks import FGSM, PGD
 from unmask.attacks.trial import predict
 from unmask.data import Dataset
@@ -247,7 +247,7 @@ def timeless(record):
 
 
 def test_a_run_that_is_stuck_begins_again_warmer_and_says_so(tmp_path, monkeypatch):
-    for module in (train, unmask.training):
+    for module in (train, unmask.training.run):
         monkeypatch.setattr(module, "STUCK_EVERY", 4)
     config = replace(methods(SMOKE)["fgsm"], learning_rate=1e-9)
     whole = run(config, work=tmp_path / "whole")

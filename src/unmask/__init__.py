@@ -25,7 +25,7 @@ adapters/             2  other people's models and attacks made to fit; their li
 objectives/           3  objective(model, images, labels, step=...) -> loss, one family of training methods per file
 watch.py              3  readings of masking during training, the rule that calls it, the way back
 evidence.py           3  the worst image found of each example, in a file that can be replayed
-training.py           4  one loop, a generator that yields after each epoch
+training/             4  one loop, a generator that yields after each epoch
 exhibits.py           4  histogram, specimens, loss surfaces and environment for a report
 probes/               4  one symptom of masking per file, with the remedy that would remove it; battery: all of them
 course.py             5  the way an audit goes: attack, ask the battery, search for the worst case, draw the curves

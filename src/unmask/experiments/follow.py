@@ -113,7 +113,7 @@ def _restore(trainer: Trainer, model: nn.Module, folder: Path, watch: Watch | No
     """Bring model and watch to where the checkpoint is; returns the updates done."""
     model.to(torch.float64 if trainer.precision == "float64" else torch.float32)
     optimizer = make_optimizer(trainer.optimizer, model.parameters(), learning_rate=trainer.learning_rate)
-    settings = trainer.settings() | ({"watch": watch.settings} if watch else {})
+    settings = trainer.in_words() | ({"watch": watch.settings} if watch else {})
     return Checkpoint(folder=folder, settings=settings).restore(model, optimizer, watch=watch)
 
 

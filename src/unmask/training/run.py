@@ -1,0 +1,203 @@
+"""How a training run goes: its updates one by one, what is looked at on the way, and when it must end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from unmask.attacks.trial import predict
+from unmask.checkpoint import Checkpoint
+from unmask.data import Dataset
+from unmask.distributed import Alone
+from unmask.numerics import Batches, derive_seed, laid_out, seed_all
+from unmask.training.settings import Settings
+from unmask.verdict import proportion
+from unmask.watch import Watch
+
+CHECK_EVERY = 100
+"""After so many updates the losses are looked at: reading one waits for a GPU."""
+
+SAVE_AFTER = 300.0
+"""Seconds since the last checkpoint after which one is written within an epoch too, once the losses are looked at."""
+
+STUCK_EVERY = 500
+"""Each time so many updates are done, and from then on after each epoch, it is asked whether a run is stuck at chance;
+before that it is too early to tell."""
+
+STUCK_WITHIN = 0.02
+STUCK_IMAGES = 500
+"""It is stuck if the mean of its last ``CHECK_EVERY`` losses is within this share of what guessing costs, or above it,
+and on so many training images the model is no better than one that always names the commonest class. The loss alone
+does not tell: that of adversarial training may well begin above that of guessing."""
+
+
+class DivergedError(RuntimeError):
+    """The loss or a weight is no longer finite: what, and at which update, counted from 1.
+
+    ``checkpoint`` is the last good one, if any was kept.
+
+    Example:
+        >>> print(DivergedError("loss: expected a finite number, got nan", 40, None))
+        loss: expected a finite number, got nan at update 40; no checkpoint was kept; try a lower learning rate
+    """
+
+    def __init__(self, what: str, update: int, checkpoint: Path | None) -> None:
+        self.update = update
+        self.checkpoint = checkpoint
+        kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint was kept"
+        super().__init__(f"{what} at update {update}; {kept}; try a lower learning rate")
+
+
+@dataclass
+class Part:
+    """An epoch, or what is left of it after a yield, as far as it is done: its updates' losses, and its seconds."""
+
+    losses: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of it."""
+        return {"losses": self.losses, "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with it; a checkpoint at an epoch's end holds none."""
+        if state:
+            self.losses, self.seconds = state["losses"], float(state["seconds"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """What takes part in one run: ``network`` is the model as the objective sees it."""
+
+    settings: Settings
+    model: nn.Module
+    network: nn.Module
+    optimizer: Optimizer
+    data: Dataset
+    watch: Watch | None
+    progress: Callable[[int], None] | None
+    spread: Alone
+    keeper: Checkpoint | None
+
+    @cached_property
+    def per_epoch(self) -> int:
+        return math.ceil(len(self.data) / self.settings.batch_size)
+
+    @cached_property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def check(self, done: int) -> None:
+        """Refuse a watch with a past of its own, and processes that do not begin at the same update."""
+        if self.watch and self.watch.readings and not done:
+            count = len(self.watch.readings)
+            raise ValueError(f"watch: expected a new one for a new run, got one with {count} readings")
+        if float(self.spread.mean(torch.tensor(float(done), device=self.device))) != done:
+            raise ValueError(f"checkpoint: expected a folder that all processes see, got one that holds {done} updates")
+        if self.watch:
+            self.watch.batches = self.spread.batches(self.watch.batches)
+
+    def advance(self, part: Part, begin: int) -> int:
+        """Go on with the part that began after so many updates; returns the updates done.
+
+        It is over with its epoch, or once there is something to say.
+        """
+        size, seed = self.settings.batch_size, self.settings.seed
+        epoch, first = divmod(begin, self.per_epoch)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+        order = torch.randperm(len(self.data), generator=generator)[first * size :]
+        until = min(self.settings.updates, (epoch + 1) * self.per_epoch)
+        losses = torch.zeros(until - begin, dtype=torch.float64, device=self.device)
+        losses[: len(part.losses)] = part.losses
+        saved = time.perf_counter()
+        started = saved - part.seconds
+
+        def note(rows: int) -> None:
+            part.losses, part.seconds = self.spread.mean(losses[:rows]).cpu(), time.perf_counter() - started
+            self.check_finite(part.losses, begin)
+
+        self.model.train()
+        with torch.random.fork_rng():
+            for row in range(len(part.losses), len(losses)):
+                update = begin + row
+                seed_all(derive_seed(seed, "model", update) + self.spread.rank)
+                losses[row] = self.step(order[row * size : (row + 1) * size], update)
+                if self.progress:
+                    self.progress(1)
+                looked = (row + 1) % CHECK_EVERY == 0
+                diverged = looked and not self.spread.mean(losses[row]).isfinite()
+                masked = self.watch is not None and bool(self.watch(self.model, update + 1).masked)
+                asked = (update + 1) % STUCK_EVERY == 0
+                if diverged or masked or (asked and self.is_stuck(losses[: row + 1], update + 1)):
+                    break
+                if looked and update + 1 < until and self.is_due(saved):
+                    note(row + 1)
+                    self.save(update + 1, part)
+                    saved = time.perf_counter()
+        note(row + 1)
+        return update + 1
+
+    def is_due(self, saved: float) -> bool:
+        """Whether a checkpoint that was written at this time is too old; all processes say the same."""
+        passed = torch.tensor(time.perf_counter() - saved, device=self.device)
+        return self.keeper is not None and float(self.spread.mean(passed)) >= SAVE_AFTER
+
+    def save(self, done: int, part: Part | None = None) -> None:
+        """Write a checkpoint, within an epoch with the part that is not over."""
+        if self.keeper and self.spread.rank == 0:
+            self.keeper.save(self.model, self.optimizer, done, watch=self.watch, part=part)
+
+    def check_finite(self, losses: Tensor, begin: int) -> None:
+        """Raise if a loss or a weight is not finite: the last update of a pass can break the weights unseen."""
+        kept = self.keeper.latest() if self.keeper else None
+        if not losses.isfinite().all():
+            first = int((~losses.isfinite()).nonzero()[0])
+            raise DivergedError(f"loss: expected a finite number, got {float(losses[first])}", begin + first + 1, kept)
+        if not all(one.isfinite().all() for one in self.model.parameters()):
+            raise DivergedError("weights: expected finite numbers, got NaN or infinity", begin + len(losses), kept)
+
+    def step(self, rows: Tensor, update: int) -> Tensor:
+        """One gradient step; returns the loss before it, or this process's part of it."""
+        own, weight = self.spread.share(rows)
+        images, labels = self.batch(own)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self.settings.schedule(update)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed"):
+            loss = weight * self.settings.objective(self.network, images, labels, step=update)
+        self.optimizer.zero_grad()
+        self.spread.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The images and labels in these rows, as the model wants them."""
+        images = self.data.images.index_select(0, rows)  # faster than images[rows]
+        images = images.to(self.device, torch.float64 if self.settings.precision == "float64" else torch.float32)
+        if self.settings.channels_last:
+            images = laid_out(images, torch.channels_last)
+        return images, self.data.labels[rows].to(self.device)
+
+    def is_stuck(self, losses: Tensor, done: int) -> bool:
+        """Whether the latest losses, and with them the accuracy on some training images, are what guessing gives."""
+        if done < STUCK_EVERY and done < self.settings.updates:
+            return False
+        shares = self.data.labels.bincount() / len(self.data)
+        guessing = float(torch.special.entr(shares).sum())
+        if float(self.spread.mean(losses[-CHECK_EVERY:].mean())) <= (1 - STUCK_WITHIN) * guessing:
+            return False
+        generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "stuck"))
+        rows = torch.randperm(len(self.data), generator=generator)[:STUCK_IMAGES]
+        images, labels = self.batch(rows)
+        (predicted,) = self.spread.batches(Batches(size=STUCK_IMAGES))(
+            lambda x, y: predict(self.model, x), images, labels
+        )
+        right = int((predicted == labels.cpu()).sum())
+        return proportion(right, len(rows)).low * len(rows) <= int(self.data.labels[rows].bincount().max())

@@ -1,0 +1,64 @@
+"""What a training run is: its length, batches, objective, optimizer and precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from unmask.numerics import describe
+from unmask.objectives import Normal, Objective
+from unmask.optim import Constant, Schedule, make_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The fields of ``Trainer``, where they are explained.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    Example:
+        >>> Settings(updates=0)
+        Traceback (most recent call last):
+            ...
+        ValueError: updates and batch_size: expected at least 1, got 0 and 125
+    """
+
+    updates: int
+    batch_size: int = 125
+    objective: Objective = field(default_factory=Normal)
+    optimizer: str = "adam"
+    learning_rate: float = 0.001
+    weight_decay: float = 0.0
+    schedule: Schedule = field(default_factory=Constant)
+    precision: Literal["float32", "float64", "bf16-mixed"] = "float32"
+    channels_last: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.batch_size < 1:
+            raise ValueError(f"updates and batch_size: expected at least 1, got {self.updates} and {self.batch_size}")
+        if not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ValueError(
+                "learning_rate and weight_decay: expected above 0 and from 0 up, "
+                f"got {self.learning_rate} and {self.weight_decay}"
+            )
+        if self.precision not in ("float32", "float64", "bf16-mixed"):
+            raise ValueError(f"precision: expected 'float32', 'float64' or 'bf16-mixed', got {self.precision!r}")
+
+    def in_words(self) -> dict[str, str]:
+        """What must agree for a run to be the same run: every field but the number of updates, in words."""
+        return {one.name: describe(getattr(self, one.name)) for one in fields(self) if one.name != "updates"}
+
+    def prepare(self, model: nn.Module) -> Optimizer:
+        """Bring the weights into the wanted precision and layout; returns their optimizer."""
+        model.to(dtype=torch.float64 if self.precision == "float64" else torch.float32)
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return make_optimizer(
+            self.optimizer, model.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
+        )

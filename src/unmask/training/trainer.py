@@ -1,0 +1,122 @@
+"""A training run as those see it who ask for it: a generator of epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from unmask.checkpoint import Checkpoint
+from unmask.data import Dataset
+from unmask.distributed import ALONE, Alone
+from unmask.training.run import Part, Run
+from unmask.training.settings import Settings
+from unmask.watch import Reading, Watch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What one pass over the training images came to, or the part of it that was done until there was something to say.
+
+    Attributes:
+        number: counted from 1; ``update``: updates done so far.
+        loss: the objective's mean over the pass, in nats.
+        stuck: loss and accuracy are what guessing gives; a lower learning rate, a warm-up of the learning rate or of
+            epsilon, or another seed may free it. It is said after 500 updates, or a multiple of that, at once: what is
+            left of the pass then comes by itself. To stop, leave the loop.
+        seconds: what the pass took, readings included.
+        readings: those that ``watch`` made during the pass.
+        returned_to: the update whose weights the model was put back to, because masking was called at the last of the
+            readings; the run is over.
+
+    Example:
+        >>> Epoch(number=1, update=9, loss=2.1, stuck=False, seconds=0.02).readings
+        ()
+    """
+
+    number: int
+    update: int
+    loss: float
+    stuck: bool
+    seconds: float
+    readings: tuple[Reading, ...] = ()
+    returned_to: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer(Settings):
+    """Settings of a training run; called, it trains a model in place and yields after each epoch.
+
+    On a CPU in float32 a run that was stopped and resumed ends with the same weights, bit for bit, as one that ran
+    through: order, dropout and attack noise follow from the seed and the number of the epoch or update.
+
+    Attributes:
+        updates: how many gradient steps in all; the last epoch may be cut short.
+        schedule: the learning rate's factor as a function of the update's number.
+        precision: ``"float32"``, ``"float64"``, or ``"bf16-mixed"``: weights in float32, the passes under autocast.
+        channels_last: lay images and filters out as (N, H, W, C), which convolutions often prefer.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    Example:
+        >>> from unmask.data import load
+        >>> from unmask.models import build
+        >>> model = build("linear", inputs=(1, 8, 8), classes=10)
+        >>> train = Trainer(updates=50, learning_rate=0.01)
+        >>> [epoch.update for epoch in train(model, load("digits", "train"))]
+        [9, 18, 27, 36, 45, 50]
+    """
+
+    def __call__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        *,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        watch: Watch | None = None,
+        progress: Callable[[int], None] | None = None,
+        spread: Alone = ALONE,
+    ) -> Iterator[Epoch]:
+        """Train ``model`` on ``data``, on the device the model is on.
+
+        Args:
+            checkpoint: a folder that holds all that is needed to go on, as of the last epoch's end or, where epochs are
+                long, as of some five minutes ago.
+            resume: go on from ``checkpoint`` if it holds a run, else begin.
+            watch: looks for masking after the first update and then every so many. Where it calls it, the model gets
+                the last healthy weights back and the run is over. Checkpoints hold what it remembers.
+            progress: called with 1 after each update.
+            spread: the processes that train together; each calls this with the same arguments.
+
+        Raises:
+            DivergedError: the loss or a weight became NaN or infinite.
+            ValueError: the checkpoint is damaged, or of a run with other settings or another watch; the watch was used
+                before, or called masking at its first reading.
+        """
+        optimizer = self.prepare(model)
+        settings = self.in_words() | ({"watch": watch.settings} if watch else {})
+        keeper = Checkpoint(folder=checkpoint, settings=settings) if checkpoint else None
+        part = Part()
+        done = keeper.restore(model, optimizer, watch=watch, part=part) if keeper and resume else 0
+        run = Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, keeper)
+        run.check(done)
+        while done < self.updates and not (watch and watch.masked):
+            begin = done - len(part.losses)
+            done = run.advance(part, begin)
+            healthy = watch.restore(model) if watch and watch.masked else None
+            run.save(done)
+            yield Epoch(
+                number=math.ceil(done / run.per_epoch),
+                update=done,
+                loss=float(part.losses.mean()),
+                stuck=run.is_stuck(part.losses, done),
+                seconds=part.seconds,
+                readings=tuple(one for one in watch.readings if one.update > begin) if watch else (),
+                returned_to=healthy,
+            )
+            part = Part()
