@@ -131,7 +131,7 @@ def judge(claim: str, *parts: Part, note: str = "") -> dict[str, str]:
     """
     states = [part.state for part in parts]
     verdict: Verdict = "partly"
-    if "missing" in states:
+    if "missing" in states or not states:
         verdict = "not judged"
     elif set(states) == {"holds"}:
         verdict = "reproduced"
@@ -152,7 +152,11 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One pair of axes: which series it shows, by the beginning of their names, and the published values in it."""
+    """One pair of axes: which series it shows, by the beginning of their names, and the published values in it.
+
+    ``level``: panels with the same one, if it is not empty, have one scale on the y axis; ``verticals``: lines at some
+    x, by their label.
+    """
 
     title: str
     xlabel: str
@@ -162,6 +166,8 @@ class Panel:
     yscale: Literal["linear", "log"] = "linear"
     marks: Sequence[Mark] = ()
     style: Literal["line", "points"] = "line"
+    level: str = ""
+    verticals: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +179,7 @@ class Outcome:
         series: by name, x to one value per seed.
         claims: as ``judge`` returns them.
         images: grey pictures to draw instead of panels: name to rows of pixels in [0, 1].
-        notes: what a reader must know of a row of the table, by its name.
+        notes: what a reader must know of a row or column of the table, by its name.
     """
 
     measured: Mapping[str, Values | Estimate] = field(default_factory=dict)
@@ -215,6 +221,7 @@ class Artefact:
         compute: from the runs to the outcome.
         story: what it means, for the table of results; ``{key}`` stands for the measured quantity so called.
         rows, columns: those of a table; the quantity ``"row column"`` is in its cell.
+        over: what a table's intervals are over, and n counts.
         on_request: its runs are done only when it is named, since they take a machine that few have.
     """
 
@@ -227,4 +234,5 @@ class Artefact:
     story: str = ""
     rows: Sequence[str] = ()
     columns: Sequence[str] = ()
+    over: str = "seeds"
     on_request: bool = False

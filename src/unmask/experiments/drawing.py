@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -15,6 +16,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#c0699a", "#7f7f7f", "#b8860b", "#5
 MARKERS = "osD^v<>p"
 DASHES = ("-", "--", ":")
 
+IN_A_ROW = 3
+"""Panels beside each other; more go on below, in rows as even as can be."""
+
 
 def draw(record: Mapping[str, Any]) -> bytes:
     """The figure of an artefact's record, as SVG: the same bytes for the same record.
@@ -22,23 +26,36 @@ def draw(record: Mapping[str, Any]) -> bytes:
     Example:
         >>> series = {"ours": {"x": [1, 2], "mean": [3, 4], "low": [None, None], "high": [None, None]}}
         >>> panel = {"title": "t", "xlabel": "x", "ylabel": "y", "series": "", "xscale": "log", "yscale": "linear"}
-        >>> draw({"series": series, "panels": [panel | {"marks": []}], "profile": "smoke"})[:5]
+        >>> panel |= {"marks": [], "level": "", "verticals": {}}
+        >>> draw({"series": series, "panels": [panel], "profile": "smoke"})[:5]
         b'<?xml'
     """
-    panels = record["panels"] or [None] * len(record.get("images", {}))
-    figure = Figure(figsize=(max(5.2 * len(panels), 4), 5.0 if record["panels"] else 2.6), layout="constrained")
-    if record["panels"]:
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    panels, images = record["panels"], record.get("images", {})
+    count, height = len(panels or images), 5.0 if panels else 2.6
+    lines = math.ceil(count / IN_A_ROW)
+    columns = math.ceil(count / lines)
+    figure = Figure(figsize=(max(5.2 * columns, 4), height * lines), layout="constrained")
+    places = [figure.add_subplot(lines, columns, 1 + place) for place in range(count)]
+    if panels:
+        for axes, panel in zip(places, panels, strict=True):
             _panel(axes, panel, record["series"])
+        _level(places, panels)
     else:
-        for axes, (title, rows) in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], record["images"].items(), strict=True
-        ):
+        for axes, (title, rows) in zip(places, images.items(), strict=True):
             axes.imshow(rows, cmap="gray_r", vmin=0, vmax=1)
             axes.set(title=title, xticks=[], yticks=[])
     if record["profile"] != "paper":
         figure.suptitle(f"profile {record['profile']}: shorter than the paper's runs")
     return _svg(figure)
+
+
+def _level(places: Sequence[Axes], panels: Sequence[Mapping[str, Any]]) -> None:
+    """Give panels of one level, as far as they show anything, the scale of the widest."""
+    for level in {panel["level"] for panel in panels} - {""}:
+        alike = [axes for axes, panel in zip(places, panels, strict=True) if panel["level"] == level and axes.lines]
+        limits = [axes.get_ylim() for axes in alike]
+        for axes in alike:
+            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def _panel(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, Any]) -> None:
@@ -50,10 +67,14 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Mapping[str, Any]) -> N
         axes.set_yscale("log")
     for number, mark in enumerate(panel["marks"]):
         _mark(axes, mark, number)
+    for label, x in panel["verticals"].items() if shown else ():
+        axes.axvline(x, color="0.5", linewidth=1, linestyle="--", label=label)
     axes.set_title(panel["title"], fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     if not shown:
         axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color="0.5")
+        if not panel["marks"]:
+            axes.set(xticks=[], yticks=[])
     if shown or panel["marks"]:
         axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
 

@@ -148,7 +148,12 @@ class Reproduction:
         outcome: Outcome = artefact.compute(Runs(found, self.config, self.seeds))
         records = list(found.values())
         here = environment(0)
-        table = {"rows": list(artefact.rows), "columns": list(artefact.columns), "notes": dict(outcome.notes)}
+        table = {
+            "rows": list(artefact.rows),
+            "columns": list(artefact.columns),
+            "over": artefact.over,
+            "notes": dict(outcome.notes),
+        }
         return {
             "format": FORMAT,
             "artefact": artefact.name,

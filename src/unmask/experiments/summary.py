@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ class Titled(Protocol):
 
     NAME: str
     TITLE: str
+    CHOICES: Mapping[str, str]
     ARTEFACTS: Sequence[Artefact]
 
 
@@ -26,11 +28,14 @@ INTERVALS = (
     "be, so that with few seeds some pass 0 or 100. With one seed there is none."
 )
 
+VERDICTS = ("reproduced", "partly", "not reproduced", "not judged")
+"""In the order in which they are counted."""
+
 
 def summary(results: Path, papers: Sequence[Titled]) -> str:
     """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``.
 
-    Then what the zoo came to, from ``zoo.json``.
+    Of each paper first its claims, then one section for each artefact. Then what the zoo came to, from ``zoo.json``.
     """
     made = "Generated from the records beside it by `unmask reproduce` and `unmask zoo`; do not edit."
     lines = ["# Results", "", made, "", INTERVALS, ""]
@@ -42,74 +47,94 @@ def summary(results: Path, papers: Sequence[Titled]) -> str:
         ]
         if not records:
             continue
-        lines += [f"## {paper.TITLE}", ""]
-        lines += _table([record for record in records if "table" not in record])
+        lines += [f"## {paper.TITLE}", "", *_overview(records), *_choices(paper.CHOICES)]
         for record in records:
-            lines += _grid(record)
-        lines += _claims(records)
-        for record in records:
-            lines += _story(record)
+            lines += _artefact(record)
     lines += section(results)
     return "\n".join(lines) + "\n"
 
 
-def _table(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = ["| artefact | quantity | published | measured (95 % over seeds) | n |", "|---|---|---|---|---|"]
-    for record in records:
-        keys = list(record["published"]) or list(record["measured"])[:8]
-        for key in keys:
-            one = record["measured"].get(key)
-            published = record["published"].get(key)
-            number = one.get("runs", len(one["values"])) if one else 0
-            rows.append(
-                f"| {record['paper']}/{record['artefact']}{_short(record)} | {key} "
-                f"| {'-' if published is None else published} | {_words(one)} | {number} |"
-            )
-    return [*rows, ""]
+def _overview(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All claims of a paper with their verdicts; the evidence stands with the artefact."""
+    counts = Counter(one["verdict"] for record in records for one in record["claims"])
+    rows = [
+        f"| {record['artefact']}{_short(record)} | {one['claim']} | {one['verdict']} |"
+        for record in records
+        for one in record["claims"]
+    ]
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return [f"Claims: {said}.", "", "| artefact | claim | verdict |", "|---|---|---|", *rows, ""]
 
 
-def _grid(record: Mapping[str, Any]) -> list[str]:
-    """A table of its own: in each cell what was measured and, after a stroke, what was published."""
-    if "table" not in record:
-        return []
-    rows, columns = record["table"]["rows"], record["table"]["columns"]
-    lines = [f"### {record['paper']}/{record['artefact']}{_short(record)}: {record['shows']}", ""]
-    lines += ["In each cell: measured (95 % over seeds), then what was published.", ""]
-    lines += ["| | n | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
-    for row in rows:
-        note = record["table"]["notes"].get(row)
-        cells = [record["measured"].get(f"{row} {column}") for column in columns]
-        count = max((one.get("runs", len(one["values"])) for one in cells if one), default=0)
-        published = [record["published"].get(f"{row} {column}") for column in columns]
-        words = [
-            _words(one) + ("" if known is None else f" / {known}") for one, known in zip(cells, published, strict=True)
-        ]
-        lines.append(f"| {row}{f' ({note})' if note else ''} | {count} | " + " | ".join(words) + " |")
-    return [*lines, ""]
+def _choices(choices: Mapping[str, str]) -> list[str]:
+    """What the paper leaves open, folded."""
+    rows = [f"- **{name}**: {text}" for name, text in choices.items()]
+    return ["<details><summary>What the paper leaves open, and how it is read here</summary>", "", *rows, "",
+            "</details>", ""]  # fmt: skip
 
 
-def _claims(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = ["| artefact | claim | verdict | evidence |", "|---|---|---|---|"]
-    for record in records:
-        for one in record["claims"]:
-            name = f"{record['artefact']}{_short(record)}"
-            rows.append(f"| {name} | {one['claim']} | {one['verdict']} | {one['evidence']} |")
-    return [*rows, ""]
+def _artefact(record: Mapping[str, Any]) -> list[str]:
+    """One artefact: its figure if there is one, what it means, its numbers, and the evidence for its claims."""
+    name = f"{record['paper']}/{record['artefact']}"
+    lines = [f"### {name}{_short(record)}: {record['shows']}", ""]
+    if record["panels"] or record["images"]:
+        lines += [f"![{record['shows']}]({name}.svg)", ""]
+    if record.get("story"):
+        lines += [_story(record), ""]
+    lines += _grid(record) if "table" in record else _list(record)
+    claims = [f"- **{one['verdict']}**: {one['claim']}. {one['evidence']}" for one in record["claims"]]
+    return [*lines, *claims, *([""] if claims else [])]
 
 
-def _story(record: Mapping[str, Any]) -> list[str]:
-    """What it means, with the measured quantities put in, and the figure if there is one."""
-    if not record.get("story"):
-        return []
+def _story(record: Mapping[str, Any]) -> str:
+    """What it means, with the measured quantities put in."""
 
     def fill(match: re.Match[str]) -> str:
         return _words(record["measured"].get(match[1]))
 
-    name = f"{record['paper']}/{record['artefact']}"
-    text = re.sub(r"\{([^{}]+)\}", fill, record["story"])
-    notes = f" ({quantity(len(record['missing']), 'run')} missing)" if record["missing"] else ""
-    figure = [f"![{record['shows']}]({name}.svg)", ""] if record["panels"] or record["images"] else []
-    return [f"### {record['shows']}{notes}", "", *figure, text, ""]
+    return re.sub(r"\{([^{}]+)\}", fill, record["story"])
+
+
+def _list(record: Mapping[str, Any]) -> list[str]:
+    """Quantities below each other: those that are published, or else some that were measured."""
+    rows = []
+    for key in list(record["published"]) or list(record["measured"])[:8]:
+        one, published = record["measured"].get(key), record["published"].get(key)
+        number = one.get("runs", len(one["values"])) if one else 0
+        rows.append(f"| {key} | {'-' if published is None else published} | {_words(one)} | {number} |")
+    return ["| quantity | published | measured (95 %) | n |", "|---|---|---|---|", *rows, ""] if rows else []
+
+
+def _grid(record: Mapping[str, Any]) -> list[str]:
+    """A table of its own: in each cell what was measured and, after a stroke, what was published."""
+    table = record["table"]
+    legend = f"In each cell: measured (95 % over {table['over']}), then what was published."
+    head = [one if one in table["rows"] else _noted(table, one) for one in table["columns"]]
+    lines = [legend, "", f"| | n {table['over']} | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
+    for row in table["rows"]:
+        keys = [f"{row} {column}" for column in table["columns"]]
+        words = [_cell(record, key) for key in keys]
+        found = [one for key in keys if (one := record["measured"].get(key))]
+        lines.append(f"| {_noted(table, row)} | {_number_of(found)} | " + " | ".join(words) + " |")
+    return [*lines, ""]
+
+
+def _noted(table: Mapping[str, Any], name: str) -> str:
+    """A row's or a column's name, with what a reader must know of it."""
+    return f"{name} ({table['notes'][name]})" if name in table["notes"] else name
+
+
+def _cell(record: Mapping[str, Any], key: str) -> str:
+    measured, published = record["measured"].get(key), record["published"].get(key)
+    if measured is None and published is None and not record["missing"]:
+        return ""
+    return _words(measured) + ("" if published is None else f" / {published}")
+
+
+def _number_of(cells: Sequence[Mapping[str, Any]]) -> str:
+    """How many seeds, or whatever else the interval is over, the cells of a row rest on."""
+    own = {one["runs"] for one in cells if "runs" in one} or {len(one["values"]) for one in cells} or {0}
+    return " to ".join(f"{one:,}" for one in sorted({min(own), max(own)}))
 
 
 def _short(record: Mapping[str, Any]) -> str:
@@ -122,5 +147,9 @@ def _short(record: Mapping[str, Any]) -> str:
 def _words(one: Mapping[str, Any] | None) -> str:
     if one is None:
         return "not run"
-    spread = f" ({one['low']:.3g} to {one['high']:.3g})" if one["low"] is not None else ""
-    return f"{one['mean']:.4g}{spread}"
+    spread = f" ({_number(one['low'], 3)} to {_number(one['high'], 3)})" if one["low"] is not None else ""
+    return f"{_number(one['mean'], 4)}{spread}"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{digits}g}"

@@ -7,13 +7,14 @@
 | grid.py      | which runs there are: the tables' rows, their order and cost                         |
 | evaluate.py  | what is measured of a network                                                        |
 | train.py     | one training, measured on the way                                                    |
-| kept.py      | transferred attacks, and attacks in bfloat16, on kept networks                       |
+| black_box.py | attacks transferred to networks that were kept                                       |
+| precision.py | attacks made on them in bfloat16                                                     |
 | starts.py    | the first pass of many trainings                                                     |
 | timing.py    | seconds per update of each method                                                    |
 | runs.py      | a run of any kind                                                                    |
 | published.py | the paper's numbers                                                                  |
 | cells.py     | from runs to cells of tables                                                         |
-| tables.py    | tables 1 to 6; times.py: table 7; figures.py: figures 1 to 4; beyond.py: our own     |
+| tables.py    | tables 1 to 6; table7.py; figures.py: figures 1 to 4; beyond.py: our own             |
 | artefacts.py | all of them                                                                          |
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Literal
@@ -10,6 +11,11 @@ from unmask.experiments.artefact import Estimate, Part, Runs, Values
 from unmask.experiments.readings import Result, share
 from unmask.experiments.vivek2019.config import Config
 from unmask.experiments.vivek2019.grid import Rows
+from unmask.report.words import quantity
+from unmask.training.run import STUCK_WITHIN
+
+CLASSES = 10
+"""Of MNIST and of CIFAR-10."""
 
 Cells = dict[str, Values | Estimate]
 """By ``"row column"``, one value per seed."""
@@ -49,15 +55,31 @@ def notes(runs: Runs, rows: Rows, usual: int) -> dict[str, str]:
     return {row: text for row, text in said.items() if text}
 
 
+def noted(said: Mapping[str, str], *rows: str) -> str:
+    """What is said of these rows, for a claim's evidence.
+
+    Example:
+        >>> noted({"pgd": "5 of 20 passes"}, "pgd", "proposed")
+        'pgd: 5 of 20 passes'
+    """
+    return "; ".join(f"{row}: {said[row]}" for row in rows if row in said)
+
+
+def is_guessing(result: Result) -> bool:
+    """Whether the loss of the last pass is that of guessing: the network has learned nothing."""
+    losses = [one for one in result["epochs"]["loss"] if one is not None]
+    return bool(losses) and losses[-1] > (1 - STUCK_WITHIN) * math.log(CLASSES)
+
+
 def _note(config: Config, usual: int, results: Sequence[Result]) -> str:
     again = sum(len(one["begun again"]) for one in results)
-    stuck = sum(one["epochs"]["update"][-1:] == one["stuck at"][-1:] for one in results)
+    lost = sum(map(is_guessing, results))
     said = {
         f"{config.epochs} of {usual} passes": config.epochs < usual,
         config.shown_data: bool(config.copy),
         "trained in bfloat16": any(one["precision"] != "float32" for one in results),
-        f"begun again {again} times, being stuck": again > 0,
-        f"{stuck} runs stuck at chance": stuck > 0,
+        f"begun again {quantity(again, 'time')}, being stuck": again > 0,
+        f"{quantity(lost, 'run')} at the loss of guessing in the end": lost > 0,
         "diverged": any(one["diverged"] for one in results),
     }
     return ", ".join(text for text, holds in said.items() if holds)

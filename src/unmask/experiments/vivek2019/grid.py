@@ -51,11 +51,11 @@ LOOKED_AT = 250
 REPEATED = ("fgsm", "proposed", "pgd")
 """Rows with further seeds."""
 
+IN_BFLOAT16 = ("fgsm", "proposed", "pgd")
+"""Rows whose networks are attacked in bfloat16."""
+
 HEALTHY, SICK = "published rate", "twenty times the rate"
 """Of the trainings whose first pass is watched."""
-
-LATER = ("rs-fgsm", "n-fgsm", "gradalign", "gat", "step-distance")
-"""Single-step methods that came after the paper; a row of another setting has it after a comma."""
 
 WEIGHTS, ALPHAS = (0.0, 1.0, 5.0, 25.0), (0.01, 0.05, 0.15)
 """The ablation's; at weight 0 alpha means nothing."""
@@ -152,7 +152,7 @@ def transfers(rows: Rows) -> Rows:
 
 def precisions(profile: Config) -> Rows:
     """Attacks in bfloat16 on three networks of table 3."""
-    return {name: replace(row, kind="precision") for name, row in table3(profile).items() if name in REPEATED}
+    return {name: replace(row, kind="precision") for name, row in table3(profile).items() if name in IN_BFLOAT16}
 
 
 def starts(profile: Config) -> Rows:
@@ -194,28 +194,32 @@ def ablation(profile: Config) -> Rows:
     return rows
 
 
-def single_step(profile: Config) -> Rows:
-    """Single-step methods of the paper and later ones, and PGD to compare with."""
-    rows = compared(profile)
-    plain = _without_ifgsm(rows["normal"])
+def later(profile: Config) -> Rows:
+    """Single-step methods that came after the paper."""
+    plain = _without_ifgsm(compared(profile)["normal"])
     return {
-        **{name: rows[name] for name in ("fgsm_only", "rfgsm_only", "rfgsm_fgsm", "proposed")},
         "rs-fgsm": replace(plain, method="rs-fgsm"),
         "n-fgsm": replace(plain, method="n-fgsm"),
         "n-fgsm, k 0.5": replace(plain, method="n-fgsm-near"),
         "gradalign": replace(plain, method="gradalign", weight=1.0),
         "gat": replace(plain, method="gat", weight=15.0, alpha=profile.epsilon),
         "step-distance": replace(plain, method="step-distance", weight=0.5, alpha=profile.epsilon / 2),
-        "pgd": rows["pgd"],
     }
+
+
+def single_step(profile: Config) -> Rows:
+    """Single-step methods of the paper and later ones, and PGD to compare with."""
+    rows = compared(profile)
+    first = {name: rows[name] for name in ("fgsm_only", "rfgsm_only", "rfgsm_fgsm", "proposed")}
+    return first | later(profile) | {"pgd": rows["pgd"]}
 
 
 def timed(profile: Config) -> Rows:
     """The methods whose updates are timed, on one network."""
-    rows = single_step(profile) | methods(profile)
-    names = ("normal", "fgsm_only", "fgsm", "proposed", "pgd", "rfgsm_fgsm", "lambda0")
+    rows = methods(profile)
+    first = {name: rows[name] for name in ("normal", "fgsm_only", "fgsm", "proposed", "pgd")}
     eat = replace(profile, method="ensemble", clean_weight=0.5)
-    return {name: rows[name] for name in (*names, *LATER)} | {"eat": eat}
+    return first | single_step(profile) | {"eat": eat}
 
 
 def timings(profile: Config) -> list[Config]:
@@ -283,7 +287,7 @@ def cost(config: Config) -> float:
     if config.kind == "starts":
         return config.starts * training * passes(config) * forward
     if config.kind == "timing":
-        return config.rounds * 14 * 3 * config.timed_updates * config.batch_size * forward
+        return (config.rounds + 1) * (len(timed(config)) + 2) * 3 * config.timed_updates * config.batch_size * forward
     total = training * passes(config, sum(attacked) / len(attacked) / forward)
     if config.kind == "source":
         return forward * (total + 4 * test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -41,39 +42,88 @@ def _pgd(config: Config, seed: int) -> PGD:
     )  # fmt: skip
 
 
-METHODS: Mapping[str, Callable[[Config, Sources, int], Objective]] = {
-    "normal": lambda config, sources, seed: Normal(),
-    "fgsm": lambda config, sources, seed: Adversarial(attack=_fgsm(config), clean_weight=config.clean_weight),
-    "rfgsm": lambda config, sources, seed: Adversarial(attack=_rfgsm(config, seed), clean_weight=config.clean_weight),
-    "rfgsm+fgsm": lambda config, sources, seed: Mixture(attacks=(_fgsm(config), _rfgsm(config, seed))),
-    "pgd": lambda config, sources, seed: Adversarial(attack=_pgd(config, seed)),
-    "ensemble": lambda config, sources, seed: Ensemble(
-        attack=_fgsm(config), sources=sources, clean_weight=config.clean_weight, seed=seed
+def _nfgsm(config: Config, noise: float, seed: int) -> NFGSM:
+    return NFGSM(epsilon=config.epsilon, k=noise, loss=cross_entropy, seed=seed)
+
+
+def _trained(config: Config, sources: float) -> float:
+    return 3 * (2 if config.clean_weight else 1)
+
+
+def _one_step(config: Config, sources: float) -> float:
+    return _trained(config, sources) + 2
+
+
+@dataclass(frozen=True)
+class Method:
+    """A training method.
+
+    Attributes:
+        make: from a configuration, the ensemble's sources and a seed to the objective.
+        passes: what an update costs; see ``passes``.
+    """
+
+    make: Callable[[Config, Sources, int], Objective]
+    passes: Callable[[Config, float], float]
+
+
+METHODS: Mapping[str, Method] = {
+    "normal": Method(lambda config, sources, seed: Normal(), _trained),
+    "fgsm": Method(
+        lambda config, sources, seed: Adversarial(attack=_fgsm(config), clean_weight=config.clean_weight), _one_step
     ),
-    "logit-distance": lambda config, sources, seed: LogitDistance(
-        epsilon=config.epsilon, weight=config.weight, alpha=config.alpha, step_from_offset=config.step_from_offset,
-        loss=cross_entropy, seed=seed,
+    "rfgsm": Method(
+        lambda config, sources, seed: Adversarial(attack=_rfgsm(config, seed), clean_weight=config.clean_weight),
+        _one_step,
     ),
-    "step-distance": lambda config, sources, seed: StepDistance(
-        epsilon=config.epsilon, weight=config.weight, alpha=config.alpha, loss=cross_entropy, seed=seed
+    "rfgsm+fgsm": Method(
+        lambda config, sources, seed: Mixture(attacks=(_fgsm(config), _rfgsm(config, seed))),
+        lambda config, sources: 10,
     ),
-    "rs-fgsm": lambda config, sources, seed: Adversarial(
-        attack=RSFGSM(epsilon=config.epsilon, loss=cross_entropy, seed=seed)
+    "pgd": Method(
+        lambda config, sources, seed: Adversarial(attack=_pgd(config, seed)),
+        lambda config, sources: _trained(config, sources) + 2 * config.training_steps,
     ),
-    "n-fgsm": lambda config, sources, seed: Adversarial(
-        attack=NFGSM(epsilon=config.epsilon, loss=cross_entropy, seed=seed)
+    "ensemble": Method(
+        lambda config, sources, seed: Ensemble(
+            attack=_fgsm(config), sources=sources, clean_weight=config.clean_weight, seed=seed
+        ),
+        lambda config, sources: _trained(config, sources) + 2 * sources,
     ),
-    "n-fgsm-near": lambda config, sources, seed: Adversarial(
-        attack=NFGSM(epsilon=config.epsilon, k=0.5, loss=cross_entropy, seed=seed)
+    "logit-distance": Method(
+        lambda config, sources, seed: LogitDistance(
+            epsilon=config.epsilon, weight=config.weight, alpha=config.alpha,
+            step_from_offset=config.step_from_offset, loss=cross_entropy, seed=seed,
+        ),
+        lambda config, sources: 10,
     ),
-    "gradalign": lambda config, sources, seed: GradAlign(
-        epsilon=config.epsilon, weight=config.weight, loss=cross_entropy, seed=seed
+    "step-distance": Method(
+        lambda config, sources, seed: StepDistance(
+            epsilon=config.epsilon, weight=config.weight, alpha=config.alpha, loss=cross_entropy, seed=seed
+        ),
+        lambda config, sources: 7,
     ),
-    "gat": lambda config, sources, seed: GuidedAdversarial(
-        epsilon=config.epsilon, weight=config.weight, alpha=config.alpha, seed=seed
+    "rs-fgsm": Method(
+        lambda config, sources, seed: Adversarial(
+            attack=RSFGSM(epsilon=config.epsilon, loss=cross_entropy, seed=seed)
+        ),
+        _one_step,
+    ),
+    "n-fgsm": Method(lambda config, sources, seed: Adversarial(attack=_nfgsm(config, 2.0, seed)), _one_step),
+    "n-fgsm-near": Method(lambda config, sources, seed: Adversarial(attack=_nfgsm(config, 0.5, seed)), _one_step),
+    "gradalign": Method(
+        lambda config, sources, seed: GradAlign(
+            epsilon=config.epsilon, weight=config.weight, loss=cross_entropy, seed=seed
+        ),
+        lambda config, sources: 17,
+    ),
+    "gat": Method(
+        lambda config, sources, seed: GuidedAdversarial(
+            epsilon=config.epsilon, weight=config.weight, alpha=config.alpha, seed=seed
+        ),
+        lambda config, sources: 8,
     ),
 }  # fmt: skip
-"""From a configuration, the ensemble's sources and a seed to the objective."""
 
 
 def objective_of(config: Config, sources: Sources, seed: int) -> Objective:
@@ -83,7 +133,7 @@ def objective_of(config: Config, sources: Sources, seed: int) -> Objective:
         >>> objective_of(Config(method="pgd"), (), 0).attack.steps
         40
     """
-    made = METHODS[config.method](config, sources, seed)
+    made = METHODS[config.method].make(config, sources, seed)
     return Augmented(objective=made, seed=seed) if config.augment else made
 
 
@@ -96,7 +146,4 @@ def passes(config: Config, sources: float = 1.0) -> float:
         >>> [passes(Config(method=name)) / 3 for name in ("normal", "fgsm", "logit-distance", "pgd")]
         [1.0, 1.6666666666666667, 3.3333333333333335, 27.666666666666668]
     """
-    trained = 3 * (2 if config.clean_weight else 1)
-    attacked = {"normal": 0, "pgd": 2 * config.training_steps, "ensemble": 2 * sources}.get(config.method, 2)
-    whole = {"rfgsm+fgsm": 10, "logit-distance": 10, "step-distance": 7, "gat": 8, "gradalign": 17}
-    return whole.get(config.method, trained + attacked)
+    return METHODS[config.method].passes(config, sources)

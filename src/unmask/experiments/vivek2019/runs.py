@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unmask.experiments.vivek2019 import kept
+from unmask.experiments.vivek2019.black_box import transfer
 from unmask.experiments.vivek2019.config import Config
 from unmask.experiments.vivek2019.grid import timed
+from unmask.experiments.vivek2019.precision import precision
 from unmask.experiments.vivek2019.starts import starts
 from unmask.experiments.vivek2019.timing import methods_timed, timing
 from unmask.experiments.vivek2019.train import train
@@ -36,9 +37,9 @@ def run(
             return run(config, work=Path(folder) / "run", progress=progress)
     work.mkdir(parents=True, exist_ok=True)
     if config.kind == "transfer":
-        return kept.transfer(config, work=work)
+        return transfer(config, work=work)
     if config.kind == "precision":
-        return kept.precision(config, work=work)
+        return precision(config, work=work)
     if config.kind == "starts":
         return starts(config, work=work, progress=progress)
     if config.kind == "timing":

@@ -18,26 +18,35 @@ NAMES = ("MNIST", "CIFAR-10")
 
 def table7(runs: Runs) -> Outcome:
     """Seconds per pass and their ratios to normal training's."""
-    cells = Cells()
-    for name, config in zip(NAMES, grid.timings(runs.profile), strict=True):
-        for result in results_of(runs, config)[:1]:
-            cells |= _cells(name, result, updates_per_epoch(config))
-            best = min(BARE, key=lambda one: median(result["seconds"][one]))
-            cells[f"normal over the best bare loop, {name}"] = _ratio(result, "normal", best)
+    cells = times(runs, "MNIST") | times(runs, "CIFAR-10")
     keys = {f"{row} MNIST ratio": bound for row, bound in (("fgsm_only", 1.85), ("proposed", 3.6), ("pgd", 29))}
     same = [f"normal over the best bare loop, {name}" for name in NAMES]
     cells = {key: [] for key in (*keys, *same, "pgd over proposed")} | cells
     return Outcome(
         measured=cells,
         claims=[
-            judge("a pass costs what its passes cost", *(below(cells, key, bound, "") for key, bound in keys.items())),
             judge(
-                "the proposed training takes about a sixth of PGD training's time",
+                "a method's pass takes little more than what it consists of",
+                *(below(cells, key, bound, "") for key, bound in keys.items()),
+            ),
+            judge(
+                "the proposed training takes at most a fifth of PGD training's time (published: a sixth)",
                 above(cells, "pgd over proposed", 5, ""),
             ),
             judge("normal training is as fast as the best bare loop", *(below(cells, key, 1.05, "") for key in same)),
         ],
     )
+
+
+def times(runs: Runs, name: str) -> Cells:
+    """Seconds per pass, their ratio to normal training's, and shares of the peak, on one data set of ``NAMES``."""
+    cells = Cells()
+    config = grid.timings(runs.profile)[NAMES.index(name)]
+    for result in results_of(runs, config)[:1]:
+        cells |= _cells(name, result, updates_per_epoch(config))
+        best = min(BARE, key=lambda one: median(result["seconds"][one]))
+        cells[f"normal over the best bare loop, {name}"] = _ratio(result, "normal", best)
+    return cells
 
 
 def _cells(name: str, result: Result, updates: int) -> Cells:

@@ -14,6 +14,7 @@ from unmask.experiments.vivek2019.cells import (
     accuracy,
     below,
     difference,
+    noted,
     notes,
     results_of,
     values,
@@ -61,12 +62,11 @@ def table3(runs: Runs) -> Outcome:
     rows = grid.table3(runs.profile)
     cells = white_box(runs, rows, COLUMNS["mnist"])
     cells |= white_box(runs, {"proposed_selected": rows["proposed"]}, COLUMNS["mnist"], "selected")
-    return Outcome(
-        measured=cells, notes=notes(runs, rows, runs.profile.epochs), claims=[*_masking(cells), *_others(cells)]
-    )
+    said = notes(runs, rows, runs.profile.epochs)
+    return Outcome(measured=cells, notes=said, claims=[*_masking(cells, said), *_others(cells, said)])
 
 
-def _masking(cells: Cells) -> list[dict[str, str]]:
+def _masking(cells: Cells, said: Mapping[str, str]) -> list[dict[str, str]]:
     """Which trainings mask, and which do not."""
     return [
         judge(
@@ -82,30 +82,35 @@ def _masking(cells: Cells) -> list[dict[str, str]]:
             above(cells, "lambda0 fgsm", 80), below(cells, "lambda0 pgd100", 10),
         ),
         judge("the term stops it", above(cells, "proposed clean", 97.5), above(cells, "proposed pgd100", 87.7)),
-        judge("PGD training withstands PGD", above(cells, "pgd pgd100", 90)),
+        judge("PGD training withstands PGD", above(cells, "pgd pgd100", 90), note=noted(said, "pgd")),
         judge(
             "the proposed training is near PGD training's accuracy",
-            difference(cells, "pgd pgd100", "proposed pgd100", "below", 5),
+            difference(cells, "pgd pgd100", "proposed pgd100", "below", 5), note=noted(said, "pgd", "proposed"),
         ),
     ]  # fmt: skip
 
 
-def _others(cells: Cells) -> list[dict[str, str]]:
+def _others(cells: Cells, said: Mapping[str, str]) -> list[dict[str, str]]:
     """The other methods of the paper, and the two readings of its baselines."""
     half, only = (_from_published(cells, row) for row in ("fgsm", "fgsm_only"))
     nearer = [one - other for one, other in zip(only, half, strict=False)]
     return [
-        judge("EAT fails against multi-step attacks", *(below(cells, f"eat_{name} pgd100", 30) for name in "abcd")),
+        judge(
+            "EAT fails against multi-step attacks", *(below(cells, f"eat_{name} pgd100", 30) for name in "abcd"),
+            note=noted(said, *(f"eat_{name}" for name in "abcd")),
+        ),
         judge(
             "training on R-FGSM images, and on FGSM and R-FGSM images without the term, does not withstand PGD",
             *(below(cells, f"{row} pgd100", 50) for row in ("rfgsm", "rfgsm_only", "rfgsm_fgsm")),
+            note=noted(said, "rfgsm", "rfgsm_only", "rfgsm_fgsm"),
         ),
         judge(
             "nor does it with alpha 0.01",
             *(below(cells, f"{row} pgd100", 50) for row in ("rfgsm_only_near", "rfgsm_fgsm_near")),
+            note=noted(said, "rfgsm_only_near", "rfgsm_fgsm_near"),
         ),
         judge(
-            "the published FGSM row is training on half clean images",
+            "the published FGSM row is nearer to half clean images than to adversarial images alone",
             Part(
                 what="distance from that row, adversarial images alone minus half clean", values=nearer, side="above",
                 bound=0, unit="points",
@@ -173,20 +178,21 @@ def _apart(results: Mapping[str, Sequence[Result]]) -> Values | Estimate:
     own = min((shares.pop(name) for name in ("pgd", "proposed")), key=lambda one: one.value)
     other = max(shares.values(), key=lambda one: one.value)
     low, high = 100 * (own.low - other.high), 100 * (own.high - other.low)
-    return Estimate(100 * (own.value - other.value), low, high, runs=len(results))
+    images = next(iter(counts.values()))["images"]
+    return Estimate(100 * (own.value - other.value), low, high, runs=images)
 
 
 def table5(runs: Runs) -> Outcome:
     """MNIST, black box."""
-    return _black_box(runs, grid.table3(runs.profile), grid.BLACK_BOX["mnist"])
+    return _black_box(runs, grid.table3(runs.profile), grid.BLACK_BOX["mnist"], runs.profile.epochs)
 
 
 def table6(runs: Runs) -> Outcome:
     """CIFAR-10, black box, the narrow network."""
-    return _black_box(runs, grid.cifar_rows(CIFAR[runs.profile]), grid.BLACK_BOX["cifar10"])
+    return _black_box(runs, grid.cifar_rows(CIFAR[runs.profile]), grid.BLACK_BOX["cifar10"], 0)
 
 
-def _black_box(runs: Runs, rows: grid.Rows, names: Sequence[str]) -> Outcome:
+def _black_box(runs: Runs, rows: grid.Rows, names: Sequence[str], usual: int) -> Outcome:
     cells = Cells()
     for row, config in grid.transfers(rows).items():
         results = results_of(runs, config)
@@ -194,12 +200,14 @@ def _black_box(runs: Runs, rows: grid.Rows, names: Sequence[str]) -> Outcome:
         cells[f"itself {row}"] = [share(one["own"], one["images"]) for one in results]
         worst = [min(share(one["from"][name], one["images"]) for name in names) for one in results]
         cells[f"worst {row}"] = worst
+    said = notes(runs, {row: rows[row] for row in grid.transfers(rows)}, usual)
     fallen = [difference(cells, f"itself {row}", f"worst {row}", "above", 5) for row in ("fgsm", "fgsm_only")]
     stand = [difference(cells, f"itself {row}", f"worst {row}", "below", 5) for row in ("pgd", "proposed")]
     return Outcome(
         measured=cells,
+        notes=said,
         claims=[
             judge("FGSM-trained networks fall to FGSM images of other networks, not to those of their own", *fallen),
-            judge("networks trained with PGD or the term do not", *stand),
+            judge("networks trained with PGD or the term do not", *stand, note=noted(said, "pgd", "proposed")),
         ],
     )

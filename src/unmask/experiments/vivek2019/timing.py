@@ -111,7 +111,7 @@ def _ours(model: nn.Module, data: Dataset, config: Config, sources: Sources, upd
 
 
 def _sources(config: Config, data: Dataset) -> Sources:
-    """An ensemble's sources: as many untrained networks of the same kind, which cost what trained ones cost."""
+    """An ensemble's sources: three untrained networks of the kind in training, which cost what trained ones cost."""
     count = 3 if config.method == "ensemble" else 0
     return tuple(network(config, data, seed=1 + row).to(device()).eval() for row in range(count))
 
