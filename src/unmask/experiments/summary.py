@@ -152,4 +152,4 @@ def _words(one: Mapping[str, Any] | None) -> str:
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.{digits}g}"
