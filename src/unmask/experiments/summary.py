@@ -101,7 +101,7 @@ def _list(record: Mapping[str, Any]) -> list[str]:
     for key in list(record["published"]) or list(record["measured"])[:8]:
         one, published = record["measured"].get(key), record["published"].get(key)
         number = one.get("runs", len(one["values"])) if one else 0
-        rows.append(f"| {key} | {'-' if published is None else published} | {_words(one)} | {number} |")
+        rows.append(f"| {key} | {'-' if published is None else _published(published)} | {_words(one)} | {number} |")
     return ["| quantity | published | measured (95 %) | n |", "|---|---|---|---|", *rows, ""] if rows else []
 
 
@@ -128,7 +128,7 @@ def _cell(record: Mapping[str, Any], key: str) -> str:
     measured, published = record["measured"].get(key), record["published"].get(key)
     if measured is None and published is None and not record["missing"]:
         return ""
-    return _words(measured) + ("" if published is None else f" / {published}")
+    return _words(measured) + ("" if published is None else f" / {_published(published)}")
 
 
 def _number_of(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -149,6 +149,10 @@ def _words(one: Mapping[str, Any] | None) -> str:
         return "not run"
     spread = f" ({_number(one['low'], 3)} to {_number(one['high'], 3)})" if one["low"] is not None else ""
     return f"{_number(one['mean'], 4)}{spread}"
+
+
+def _published(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def _number(value: float, digits: int) -> str:
