@@ -174,9 +174,9 @@ def fig3(runs: Runs) -> Outcome:
         cells[f"accuracy at the trained epsilon, {name}"] = drawn[config.epsilon]
         cells[f"accuracy at the largest, {name}"] = drawn[places[-1]]
         both = zip(drawn[places[-1]], drawn[config.epsilon], strict=True)
-        key = f"accuracy at the largest over that at the trained epsilon, {name}"
-        cells[key] = [largest / at_trained for largest, at_trained in both]
-        parts.append(below(cells, key, 0.5, ""))
+        key = f"half of the accuracy at the trained epsilon minus that at the largest, {name}"
+        cells[key] = [at_trained / 2 - largest for largest, at_trained in both]
+        parts.append(above(cells, key, 0, "points"))
     return Outcome(measured=cells, series=series, claims=[judge("accuracy degrades as PGD's epsilon grows", *parts)])
 
 

@@ -146,9 +146,9 @@ def table4_in_full(runs: Runs) -> Outcome:
 
 
 def _table4(runs: Runs, rows: grid.Rows, fallen: float) -> Outcome:
-    """``fallen`` is the accuracy under which EAT has failed; rows of another epsilon are not compared with the rest."""
+    """``fallen`` is the accuracy under which EAT has failed."""
     cells = white_box(runs, rows, COLUMNS["cifar10"])
-    same = {name: results_of(runs, config) for name, config in rows.items() if config.epsilon == rows["pgd"].epsilon}
+    same = {name: results_of(runs, config) for name, config in rows.items() if name not in grid.BESIDE}
     apart = Part(
         what="the lower of the two minus the highest other, intervals over test images",
         values=_apart(same),
