@@ -115,7 +115,7 @@ def _grid(record: Mapping[str, Any]) -> list[str]:
         keys = [f"{row} {column}" for column in table["columns"]]
         words = [_cell(record, key) for key in keys]
         found = [one for key in keys if (one := record["measured"].get(key))]
-        lines.append(f"| {_noted(table, row)} | {_number_of(found)} | " + " | ".join(words) + " |")
+        lines.append(f"| {_noted(table, row)} | {_number_of(found, table['over'])} | " + " | ".join(words) + " |")
     return [*lines, ""]
 
 
@@ -131,10 +131,12 @@ def _cell(record: Mapping[str, Any], key: str) -> str:
     return _words(measured) + ("" if published is None else f" / {_published(published)}")
 
 
-def _number_of(cells: Sequence[Mapping[str, Any]]) -> str:
-    """How many seeds, or whatever else the interval is over, the cells of a row rest on."""
-    own = {one["runs"] for one in cells if "runs" in one} or {len(one["values"]) for one in cells} or {0}
-    return " to ".join(f"{one:,}" for one in sorted({min(own), max(own)}))
+def _number_of(cells: Sequence[Mapping[str, Any]], over: str) -> str:
+    """How many seeds the cells of a row rest on, or of whatever else their intervals are over."""
+    seeds = {len(one["values"]) for one in cells if "runs" not in one}
+    others = {one["runs"] for one in cells if "runs" in one}
+    counts = (seeds if over == "seeds" else others) or {0}
+    return " to ".join(f"{one:,}" for one in sorted({min(counts), max(counts)}))
 
 
 def _short(record: Mapping[str, Any]) -> str:

@@ -69,7 +69,7 @@ def single_step(runs: Runs) -> Outcome:
             judge(
                 "no later single-step method that learns is ahead of the proposed one in the worst case here",
                 *(difference(cells, f"{row} worst", "proposed worst", "below", 0) for row in later if row not in lost),
-                note=noted(said, *lost),
+                note=f"Left out, {noted(said, *lost)}" if lost else "",
             ),
             judge(
                 "after as many passes, too, the proposed training is near PGD training's accuracy",
