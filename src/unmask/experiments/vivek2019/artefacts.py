@@ -145,10 +145,10 @@ Mean cross entropy of 250 test images. Where gradients are masked, PGD's loss le
 SINGLE_STEP = """\
 Equal passes for all, which is not equal time: `seconds per pass` and their `ratio` to normal training's are from table
 7's timing, one method after the other on the same machine, with intervals over rounds. `worst` is the worst case over
-all attacks; GradAlign's and StepDistance's weights are not tuned for MNIST. N-FGSM stays near chance after three starts with its default noise, up to twice epsilon, which with the step reaches 0.9 of the range
-of pixels ({n-fgsm clean} % on clean images, and a loss that is still that of guessing). With noise up to half of
-epsilon, so that black stays darker than white, it comes to {n-fgsm, k 0.5 clean} %, and to {n-fgsm, k 0.5 pgd100} %
-under PGD-100: it masks."""
+all attacks; GradAlign's and StepDistance's weights are not tuned for MNIST. N-FGSM stays near chance after three starts
+with its default noise, up to twice epsilon, which with the step reaches 0.9 of the range of pixels ({n-fgsm clean} % on
+clean images, and a loss that is still that of guessing). With noise up to half of epsilon, so that black stays darker
+than white, it comes to {n-fgsm, k 0.5 clean} %, and to {n-fgsm, k 0.5 pgd100} % under PGD-100: it masks."""
 
 TIMED = tuple(grid.timed(SMOKE))
 TIMES = tuple(
