@@ -153,7 +153,9 @@ Equal passes for all, which is not equal time: `seconds per pass` and their `rat
 all attacks; GradAlign's and StepDistance's weights are not tuned for MNIST. N-FGSM stays near chance after three starts
 with its default noise, up to twice epsilon, which with the step reaches 0.9 of the range of pixels ({n-fgsm clean} % on
 clean images, and a loss that is still that of guessing). With noise up to half of epsilon, so that black stays darker
-than white, it comes to {n-fgsm, k 0.5 clean} %, and to {n-fgsm, k 0.5 pgd100} % under PGD-100: it masks."""
+than white, it comes to {n-fgsm, k 0.5 clean} %, and to {n-fgsm, k 0.5 pgd100} % under PGD-100: it masks. So does
+StepDistance ({step-distance pgd100} %): the distance between the ends of its own step does not do what that between
+FGSM and R-FGSM images does, at this weight and offset."""
 
 TIMED = tuple(grid.timed(SMOKE))
 TIMES = tuple(
