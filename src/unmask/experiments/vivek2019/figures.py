@@ -181,7 +181,8 @@ def fig3(runs: Runs) -> Outcome:
 
 
 ALIKE = {"MNIST": 1.0, "CIFAR-10": 0.2}
-"""Nats under which PGD's loss is like FGSM's. On CIFAR-10 both are near that of guessing, whatever the training."""
+"""Nats under which PGD's loss is like FGSM's; fewer on CIFAR-10, where who withstands PGD is near the loss of guessing
+under either."""
 
 
 def fig4(runs: Runs) -> Outcome:
