@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unmask import models
-from unmask.models import BUILT_IN, build, initialise, lenet, mlp, pool_first, resnet, vgg
+from unmask.models import BUILT_IN, build, fold_grey, initialise, lenet, mlp, pool_first, resnet, vgg
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 
@@ -322,18 +322,15 @@ def test_every_public_name_exists(module):
     assert all(hasattr(module, name) for name in module.__all__)
 
 
-# --- pooled before ReLU
+# --- shortcuts
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("name", "inputs"), [("lenet+", MNIST), ("vgg-11", CIFAR)])
 def test_pooling_first_changes_no_bit(name, inputs, layout):
     model = small(name, inputs).to(memory_format=layout)
-    found = []
-    for one in (model, pool_first(model)):
-        images = images_for(inputs).to(memory_format=layout).requires_grad_()
-        logits = one(images)
-        found.append([logits, *torch.autograd.grad(logits.logsumexp(1).sum(), [images, *model.parameters()])])
+    images = images_for(inputs).contiguous(memory_format=layout)
+    found = [gradients(one, images) for one in (model, pool_first(model))]
     assert [type(layer) for layer in pool_first(model)] != [type(layer) for layer in model]
     assert all(torch.equal(before, after) for before, after in zip(*found, strict=True))
     assert pool_first(model).state_dict().keys() == model.state_dict().keys()
@@ -345,6 +342,65 @@ def test_networks_without_relu_before_a_pool_stay_as_they_are(name):
     assert list(pool_first(model)) == list(model)
 
 
-def test_a_network_that_is_no_sequence_is_returned_as_it_is():
+def gradients(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+    """The logits, and the gradients of one loss in the images and in every parameter."""
+    images = images.detach().requires_grad_()
+    logits = model(images)
+    return [logits, *torch.autograd.grad(logits.logsumexp(1).sum(), [images, *model.parameters()])]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["lenet+", "lenet-a", "lenet-b-strided", "lenet-c"])
+def test_folding_changes_nothing_but_the_rounding_of_the_images_gradient(name, dtype, layout):
+    model = small(name, MNIST).to(dtype).to(memory_format=layout).eval()
+    folded = fold_grey(model)
+    assert [type(layer) for layer in folded] != [type(layer) for layer in model]
+    images = images_for(MNIST).to(dtype).contiguous(memory_format=layout)
+    before, after = gradients(model, images), gradients(folded, images)
+    torch.testing.assert_close(after[1], before[1])
+    assert all(
+        torch.equal(one, other) for one, other in zip(before[:1] + before[2:], after[:1] + after[2:], strict=True)
+    )
+    assert folded.state_dict().keys() == model.state_dict().keys()
+    assert all(mine is theirs for mine, theirs in zip(folded.parameters(), model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), ((1, 2), (2, 0), (1, 2))])
+def test_a_folded_layer_has_the_convolutions_first_and_second_derivatives(stride, padding, dilation):
+    layer = nn.Conv2d(1, 2, (3, 2), stride=stride, padding=padding, dilation=dilation).double()
+    folded = fold_grey(nn.Sequential(layer))
+    images = torch.rand(2, 1, 7, 6, dtype=torch.float64, requires_grad=True)
+
+    def logits(images, weight, bias):
+        return torch.func.functional_call(folded, {"0.weight": weight, "0.bias": bias}, (images,))
+
+    assert torch.equal(folded(images), layer(images))
+    assert torch.autograd.gradcheck(logits, (images, layer.weight, layer.bias))
+    assert torch.autograd.gradgradcheck(logits, (images, layer.weight, layer.bias))
+
+
+def test_a_folded_layer_works_under_vmap_and_autocast():
+    layer = nn.Conv2d(1, 2, 3)
+    model, folded = nn.Sequential(layer), fold_grey(nn.Sequential(layer))
+    images = images_for(MNIST)
+
+    def each(network):
+        return torch.func.vmap(torch.func.grad(lambda image: network(image[None]).square().sum()))(images)
+
+    torch.testing.assert_close(each(folded), each(model))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert all(torch.equal(*pair) for pair in zip(gradients(folded, images), gradients(model, images), strict=True))
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(3, 2, 3), nn.Conv2d(1, 2, 3, padding="same"), nn.Conv2d(1, 2, 3, padding_mode="reflect")]
+)
+def test_layers_that_fold_does_not_fit_stay_as_they_are(layer):
+    assert list(fold_grey(nn.Sequential(layer))) == [layer]
+
+
+@pytest.mark.parametrize("shortened", [pool_first, fold_grey])
+def test_a_network_that_is_no_sequence_is_returned_as_it_is(shortened):
     part = nn.Identity()
-    assert pool_first(part) is part
+    assert shortened(part) is part

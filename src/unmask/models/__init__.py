@@ -16,9 +16,9 @@ from torch import nn
 
 from unmask.models import lenet, mlp, resnet, vgg
 from unmask.models.geometry import Shape
-from unmask.models.pooling import pool_first
+from unmask.models.shortcuts import fold_grey, pool_first
 
-__all__ = ["BUILT_IN", "Initialisation", "Shape", "build", "initialise", "pool_first"]
+__all__ = ["BUILT_IN", "Initialisation", "Shape", "build", "fold_grey", "initialise", "pool_first"]
 
 Initialisation = Literal["torch", "xavier"]
 """Torch's own initialisation, or Xavier-uniform weights with zero biases."""

@@ -1,0 +1,122 @@
+"""The same network for less work: the pool before ReLU, and the gradient in grey images as one matrix product."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["fold_grey", "pool_first"]
+
+
+def pool_first(model: nn.Module) -> nn.Module:
+    """The network with every ReLU that max-pooling follows moved behind it; layers and weights are shared, not copied.
+
+    ReLU never falls, so that max(relu(a), relu(b)) = relu(max(a, b)): outputs and gradients are the same to the last
+    bit, and ReLU has as many times fewer numbers to go over as a pool has places. Looks at the layers of an
+    ``nn.Sequential``; any other network is returned as it is. Layers with weights keep their names in the state
+    dictionary.
+
+    Example:
+        >>> pool_first(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)))
+        Sequential(
+          (0): Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1))
+          (1): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
+          (2): ReLU()
+        )
+    """
+    if type(model) is not nn.Sequential:
+        return model
+    layers = list(model)
+    for place in range(len(layers) - 1):
+        if type(layers[place]) is nn.ReLU and type(layers[place + 1]) is nn.MaxPool2d:
+            layers[place], layers[place + 1] = layers[place + 1], layers[place]
+    return nn.Sequential(*layers)
+
+
+def fold_grey(model: nn.Module) -> nn.Module:
+    r"""The network with convolutions of grey images whose gradient in them is one product of matrices.
+
+    For filters W (filters, places) and the gradient g (N, filters, positions) at the outputs, Wᵀ g holds what each
+    filter place sends back from each position, and ``fold`` adds it up at the pixels. A processor's convolutions work
+    on blocks of channels, which a grey image has one of: here this gradient, which every step of an attack needs and
+    training alone does not, comes two to five times as fast, and otherwise differs only by rounding. Outputs and the
+    weights' gradient are the same to the last bit. Away from the CPU the layer is the convolution that it was.
+
+    Looks at the 2-d convolutions of one channel, padded by numbers of zeros, in an ``nn.Sequential``; all else is
+    left as it is. Weights are shared and keep their names in the state dictionary.
+
+    Example:
+        >>> fold_grey(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()))
+        Sequential(
+          (0): FoldedConv2d(1, 4, kernel_size=(3, 3), stride=(1, 1))
+          (1): ReLU()
+        )
+    """
+    if type(model) is not nn.Sequential:
+        return model
+    return nn.Sequential(*(_folded(layer) for layer in model))
+
+
+def _folded(layer: nn.Module) -> nn.Module:
+    if type(layer) is not nn.Conv2d or layer.in_channels > 1 or layer.padding_mode != "zeros":
+        return layer
+    if isinstance(layer.padding, str):  # "same" and "valid" are the convolution's own business
+        return layer
+    folded = copy(layer)  # the same parameters, hooks and options
+    folded.__class__ = FoldedConv2d
+    return folded
+
+
+class FoldedConv2d(nn.Conv2d):
+    """A 2-d convolution of one channel whose gradient in its input is a matrix product: see ``fold_grey``.
+
+    Example:
+        >>> layer = FoldedConv2d(1, 1, 2, bias=False)
+        >>> images = torch.zeros(1, 1, 2, 3, requires_grad=True)
+        >>> _ = nn.init.ones_(layer.weight)
+        >>> torch.autograd.grad(layer(images).sum(), images)[0].tolist()
+        [[[[1.0, 2.0, 1.0], [1.0, 2.0, 1.0]]]]
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        wanted = torch.is_grad_enabled() and images.requires_grad and images.ndim == 4
+        if not wanted or images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(images)
+        output: Tensor = _Folded.apply(images, self.weight, self.bias, self.stride, self.padding, self.dilation)  # type: ignore[no-untyped-call]
+        return output
+
+
+class _Folded(torch.autograd.Function):
+    """The convolution, and its gradients: in the input by ``fold``, in the weights as it has them itself."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+        return F.conv2d(images, weight, bias, *options)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        images, weight, _, *ctx.options = inputs
+        ctx.save_for_backward(images, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight = ctx.saved_tensors
+        stride, padding, dilation = ctx.options
+        of_images, *wanted = ctx.needs_input_grad[:3]
+        back = of_weight = of_bias = None
+        if of_images:
+            places = weight.flatten(1).t() @ gradient.flatten(2)
+            size = (images.shape[2], images.shape[3])
+            back = F.fold(places, size, weight.shape[2:], dilation, padding, stride)
+        if any(wanted):
+            options = (stride, padding, dilation, False, (0, 0), 1, (False, *wanted))
+            _, of_weight, of_bias = torch.ops.aten.convolution_backward(
+                gradient, images, weight, weight.shape[:1], *options
+            )
+        return back, of_weight, of_bias, None, None, None
