@@ -41,10 +41,10 @@ def fold_grey(model: nn.Module) -> nn.Module:
     r"""The network with convolutions of grey images whose gradient in them is one product of matrices.
 
     For filters W (filters, places) and the gradient g (N, filters, positions) at the outputs, Wᵀ g holds what each
-    filter place sends back from each position, and ``fold`` adds it up at the pixels. A processor's convolutions work
-    on blocks of channels, which a grey image has one of: here this gradient, which every step of an attack needs and
-    training alone does not, comes two to five times as fast, and otherwise differs only by rounding. Outputs and the
-    weights' gradient are the same to the last bit. Away from the CPU the layer is the convolution that it was.
+    filter place sends back from each position; it is then added up at the pixels. A processor's convolutions work on
+    blocks of channels, of which a grey image has one: this gradient, which every step of an attack needs and training
+    alone does not, comes several times as fast so, and differs only by rounding. Outputs and the weights' gradient are
+    the same to the last bit. Away from the CPU the layer is the convolution that it was.
 
     Looks at the 2-d convolutions of one channel, padded by numbers of zeros, in an ``nn.Sequential``; all else is
     left as it is. Weights are shared and keep their names in the state dictionary.
@@ -91,7 +91,7 @@ class FoldedConv2d(nn.Conv2d):
 
 
 class _Folded(torch.autograd.Function):
-    """The convolution, and its gradients: in the input by ``fold``, in the weights as it has them itself."""
+    """The convolution, and its gradients: in the images by matrices, in the weights as it has them itself."""
 
     generate_vmap_rule = True
 
@@ -107,16 +107,35 @@ class _Folded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight = ctx.saved_tensors
-        stride, padding, dilation = ctx.options
         of_images, *wanted = ctx.needs_input_grad[:3]
         back = of_weight = of_bias = None
         if of_images:
             places = weight.flatten(1).t() @ gradient.flatten(2)
-            size = (images.shape[2], images.shape[3])
-            back = F.fold(places, size, weight.shape[2:], dilation, padding, stride)
+            sent = places.unflatten(2, gradient.shape[2:]).unflatten(1, weight.shape[2:])
+            back = _added_up(sent, images.shape[2:], *ctx.options)
         if any(wanted):
-            options = (stride, padding, dilation, False, (0, 0), 1, (False, *wanted))
+            options = (*ctx.options, False, (0, 0), 1, (False, *wanted))
             _, of_weight, of_bias = torch.ops.aten.convolution_backward(
                 gradient, images, weight, weight.shape[:1], *options
             )
         return back, of_weight, of_bias, None, None, None
+
+
+def _added_up(
+    sent: Tensor, size: torch.Size, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]
+) -> Tensor:
+    """What filter places (N, rows, columns, positions down, positions across) send back, added up at the pixels.
+
+    As ``fold`` does it, but place by place and not image by image: two thirds of its time at 32 images of MNIST.
+    """
+
+    def pixels(place: int, axis: int) -> slice:
+        start = place * dilation[axis]
+        return slice(start, start + stride[axis] * (sent.shape[3 + axis] - 1) + 1, stride[axis])
+
+    padded = sent.new_zeros(len(sent), *(length + 2 * edge for length, edge in zip(size, padding, strict=True)))
+    for row, of_row in enumerate(sent.unbind(1)):
+        for column, of_place in enumerate(of_row.unbind(1)):
+            padded[:, pixels(row, 0), pixels(column, 1)] += of_place
+    inner = (slice(edge, edge + length) for length, edge in zip(size, padding, strict=True))
+    return padded[:, None, *inner]
