@@ -44,7 +44,7 @@ def fold_grey(model: nn.Module) -> nn.Module:
     filter place sends back from each position; it is then added up at the pixels. A processor's convolutions work on
     blocks of channels, of which a grey image has one: this gradient, which every step of an attack needs and training
     alone does not, comes several times as fast so, and differs only by rounding. Outputs and the weights' gradient are
-    the same to the last bit. Away from the CPU the layer is the convolution that it was.
+    the same to the last bit. Away from the CPU the layer is the convolution that it was. ``torch.func`` cannot take it.
 
     Looks at the 2-d convolutions of one channel, padded by numbers of zeros, in an ``nn.Sequential``; all else is
     left as it is. Weights are shared and keep their names in the state dictionary.
@@ -86,39 +86,44 @@ class FoldedConv2d(nn.Conv2d):
         wanted = torch.is_grad_enabled() and images.requires_grad and images.ndim == 4
         if not wanted or images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(images)
-        output: Tensor = _Folded.apply(images, self.weight, self.bias, self.stride, self.padding, self.dilation)  # type: ignore[no-untyped-call]
-        return output
+        options = (self.stride, self.padding, self.dilation)
+        output = _Convolved.apply(self.weight, self.bias, [images], *options)  # type: ignore[no-untyped-call]
+        folded: Tensor = _Folded.apply(output, images, self.weight, *options)  # type: ignore[no-untyped-call]
+        return folded
 
 
-class _Folded(torch.autograd.Function):
-    """The convolution, and its gradients: in the images by matrices, in the weights as it has them itself."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-        return F.conv2d(images, weight, bias, *options)
+class _Convolved(torch.autograd.Function):
+    """The convolution with its gradients in the weights. The images are in a list, where autograd does not see them."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        images, weight, _, *ctx.options = inputs
-        ctx.save_for_backward(images, weight)
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, images: list[Tensor], *options: Any) -> Tensor:
+        ctx.save_for_backward(weight, images[0])
+        ctx.options = options
+        return F.conv2d(images[0], weight, bias, *options)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        images, weight = ctx.saved_tensors
-        of_images, *wanted = ctx.needs_input_grad[:3]
-        back = of_weight = of_bias = None
-        if of_images:
-            places = weight.flatten(1).t() @ gradient.flatten(2)
-            sent = places.unflatten(2, gradient.shape[2:]).unflatten(1, weight.shape[2:])
-            back = _added_up(sent, images.shape[2:], *ctx.options)
-        if any(wanted):
-            options = (*ctx.options, False, (0, 0), 1, (False, *wanted))
-            _, of_weight, of_bias = torch.ops.aten.convolution_backward(
-                gradient, images, weight, weight.shape[:1], *options
-            )
-        return back, of_weight, of_bias, None, None, None
+        weight, images = ctx.saved_tensors
+        options = (*ctx.options, False, (0, 0), 1, (False, *ctx.needs_input_grad[:2]))
+        _, *of_weights = torch.ops.aten.convolution_backward(gradient, images, weight, weight.shape[:1], *options)
+        return *of_weights, None, None, None, None
+
+
+class _Folded(torch.autograd.Function):
+    """The outputs as they come, with their gradient in the images: a step of its own, so that it can be had alone."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, images: Tensor, weight: Tensor, *options: Any) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.size, ctx.options = images.shape[2:], options
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        places = weight.flatten(1).t() @ gradient.flatten(2)
+        sent = places.unflatten(2, gradient.shape[2:]).unflatten(1, weight.shape[2:])
+        return gradient, _added_up(sent, ctx.size, *ctx.options), None, None, None, None
 
 
 def _added_up(
