@@ -1,6 +1,7 @@
 """The built-in networks."""
 
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -353,7 +354,7 @@ def gradients(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["lenet+", "lenet-a", "lenet-b-strided", "lenet-c"])
 def test_folding_changes_nothing_but_the_rounding_of_the_images_gradient(name, dtype, layout):
-    model = small(name, MNIST).to(dtype).to(memory_format=layout).eval()
+    model = small(name, MNIST, width=64).to(dtype).to(memory_format=layout)
     folded = fold_grey(model)
     assert [type(layer) for layer in folded] != [type(layer) for layer in model]
     images = images_for(MNIST).to(dtype).contiguous(memory_format=layout)
@@ -368,7 +369,7 @@ def test_folding_changes_nothing_but_the_rounding_of_the_images_gradient(name, d
 
 @pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), ((1, 2), (2, 0), (1, 2))])
 def test_a_folded_layer_has_the_convolutions_first_and_second_derivatives(stride, padding, dilation):
-    layer = nn.Conv2d(1, 2, (3, 2), stride=stride, padding=padding, dilation=dilation).double()
+    layer = nn.Conv2d(1, 6, (3, 2), stride=stride, padding=padding, dilation=dilation).double()
     folded = fold_grey(nn.Sequential(layer))
     images = torch.rand(2, 1, 7, 6, dtype=torch.float64, requires_grad=True)
 
@@ -381,7 +382,7 @@ def test_a_folded_layer_has_the_convolutions_first_and_second_derivatives(stride
 
 
 def test_a_folded_layer_leaves_the_weights_gradient_alone_where_only_that_in_the_images_is_asked_for():
-    folded = fold_grey(nn.Sequential(nn.Conv2d(1, 2, 3)))
+    folded = fold_grey(nn.Sequential(nn.Conv2d(1, 9, 3)))
     images = images_for(MNIST).requires_grad_()
     with torch.profiler.profile() as profile:
         torch.autograd.grad(folded(images).sum(), images)
@@ -389,17 +390,44 @@ def test_a_folded_layer_leaves_the_weights_gradient_alone_where_only_that_in_the
 
 
 def test_a_folded_layer_under_autocast_is_the_convolution():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3))
+    model = nn.Sequential(nn.Conv2d(1, 9, 3))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = [gradients(one, images_for(MNIST)) for one in (model, fold_grey(model))]
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Conv2d(3, 2, 3), nn.Conv2d(1, 2, 3, padding="same"), nn.Conv2d(1, 2, 3, padding_mode="reflect")]
+    "layer",
+    [
+        nn.Conv2d(3, 27, 3),
+        nn.Conv2d(1, 9, 3, padding="same"),
+        nn.Conv2d(1, 9, 3, padding_mode="reflect"),
+        nn.Conv2d(1, 8, 3),
+    ],
 )
 def test_layers_that_fold_does_not_fit_stay_as_they_are(layer):
     assert list(fold_grey(nn.Sequential(layer))) == [layer]
+
+
+@pytest.mark.parametrize("shortened", [pool_first, fold_grey])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_shortened_network_keeps_its_names_its_mode_and_layers_that_work_in_place(shortened, inplace):
+    layers = {"conv": nn.Conv2d(1, 9, 3), "relu": nn.ReLU(inplace=inplace), "pool": nn.MaxPool2d(2)}
+    model = nn.Sequential(OrderedDict(layers, flat=nn.Flatten(), last=nn.LazyLinear(10))).eval()
+    images = images_for(MNIST)
+    before, after = gradients(model, images), gradients(shortened(model), images)
+    assert [type(layer) for layer in shortened(model)] != [type(layer) for layer in model]
+    assert all(torch.allclose(*pair, rtol=1e-5, atol=1e-7) for pair in zip(before, after, strict=True))
+    assert shortened(model).state_dict().keys() == model.state_dict().keys()
+    assert not shortened(model).training
+    weight = model[0].weight
+    shortened(model)[0].weight = nn.Parameter(torch.zeros_like(weight))
+    assert shortened is pool_first or model[0].weight is weight
+
+
+def test_a_pool_that_returns_where_its_maxima_are_stays_behind_relu():
+    model = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2, return_indices=True))
+    assert list(pool_first(model)) == list(model)
 
 
 @pytest.mark.parametrize("shortened", [pool_first, fold_grey])

@@ -17,8 +17,7 @@ def pool_first(model: nn.Module) -> nn.Module:
 
     ReLU never falls, so that max(relu(a), relu(b)) = relu(max(a, b)): outputs and gradients are the same to the last
     bit, and ReLU has as many times fewer numbers to go over as a pool has places. Looks at the layers of an
-    ``nn.Sequential``; any other network is returned as it is. Layers with weights keep their names in the state
-    dictionary.
+    ``nn.Sequential``; any other network is returned as it is. Weights keep their names in the state dictionary.
 
     Example:
         >>> pool_first(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)))
@@ -32,9 +31,10 @@ def pool_first(model: nn.Module) -> nn.Module:
         return model
     layers = list(model)
     for place in range(len(layers) - 1):
-        if type(layers[place]) is nn.ReLU and type(layers[place + 1]) is nn.MaxPool2d:
-            layers[place], layers[place + 1] = layers[place + 1], layers[place]
-    return nn.Sequential(*layers)
+        one, after = layers[place : place + 2]
+        if type(one) is nn.ReLU and type(after) is nn.MaxPool2d and not after.return_indices:
+            layers[place : place + 2] = after, one
+    return _with(model, layers)
 
 
 def fold_grey(model: nn.Module) -> nn.Module:
@@ -44,30 +44,40 @@ def fold_grey(model: nn.Module) -> nn.Module:
     filter place sends back from each position; it is then added up at the pixels. A processor's convolutions work on
     blocks of channels, of which a grey image has one: this gradient, which every step of an attack needs and training
     alone does not, comes several times as fast so, and differs only by rounding. Outputs and the weights' gradient are
-    the same to the last bit. Away from the CPU the layer is the convolution that it was. ``torch.func`` cannot take it.
+    the same to the last bit. Away from the CPU the layer is the convolution that it was. ``torch.func`` cannot take it,
+    and an audit would name its backward pass as one that may mask: audit the network that it was made of.
 
-    Looks at the 2-d convolutions of one channel, padded by numbers of zeros, in an ``nn.Sequential``; all else is
-    left as it is. Weights are shared and keep their names in the state dictionary.
+    Looks at the layers of an ``nn.Sequential``, for 2-d convolutions of one channel, padded by numbers of zeros, with
+    no fewer filters than a filter has places, so that Wᵀ g takes no more memory than the outputs; all else is left as
+    it is. Weights are shared and keep their names in the state dictionary.
 
     Example:
-        >>> fold_grey(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()))
+        >>> fold_grey(nn.Sequential(nn.Conv2d(1, 9, 3), nn.ReLU()))
         Sequential(
-          (0): FoldedConv2d(1, 4, kernel_size=(3, 3), stride=(1, 1))
+          (0): FoldedConv2d(1, 9, kernel_size=(3, 3), stride=(1, 1))
           (1): ReLU()
         )
     """
     if type(model) is not nn.Sequential:
         return model
-    return nn.Sequential(*(_folded(layer) for layer in model))
+    return _with(model, [_folded(layer) for layer in model])
+
+
+def _with(model: nn.Sequential, layers: list[nn.Module]) -> nn.Sequential:
+    """The same container, with the same names, around other layers."""
+    changed = copy(model)
+    changed._modules = dict(zip(model._modules, layers, strict=True))
+    return changed
 
 
 def _folded(layer: nn.Module) -> nn.Module:
     if type(layer) is not nn.Conv2d or layer.in_channels > 1 or layer.padding_mode != "zeros":
         return layer
-    if isinstance(layer.padding, str):  # "same" and "valid" are the convolution's own business
+    if isinstance(layer.padding, str) or layer.out_channels < layer.weight[0].numel():
         return layer
     folded = copy(layer)  # the same parameters, hooks and options
     folded.__class__ = FoldedConv2d
+    folded._parameters = dict(layer._parameters)
     return folded
 
 
@@ -116,13 +126,15 @@ class _Folded(torch.autograd.Function):
     def forward(ctx: Any, output: Tensor, images: Tensor, weight: Tensor, *options: Any) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.size, ctx.options = images.shape[2:], options
-        return output.view_as(output)
+        ctx.mark_dirty(output)  # the same tensor, and no view of it, which a layer that works in place may change
+        return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        places = weight.flatten(1).t() @ gradient.flatten(2)
-        sent = places.unflatten(2, gradient.shape[2:]).unflatten(1, weight.shape[2:])
+        images, filters, height, width = gradient.shape
+        places = weight.reshape(filters, -1).t() @ gradient.reshape(images, filters, -1)
+        sent = places.reshape(images, *weight.shape[2:], height, width)
         return gradient, _added_up(sent, ctx.size, *ctx.options), None, None, None, None
 
 
