@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -174,7 +175,7 @@ def reach(objective):
     if isinstance(objective, Augmented):
         return 1.0
     if isinstance(objective, LogitDistance) and objective.step_from_offset == "full":
-        return EPSILON + objective.alpha
+        return EPSILON * (1 + 1 / 30) if objective.alpha is None else EPSILON + objective.alpha
     attack = getattr(objective, "attack", None)
     return EPSILON * (
         0 if isinstance(objective, Normal | Tempered | Distilled) else 1 + attack.k if isinstance(attack, NFGSM) else 1
@@ -640,13 +641,14 @@ def test_a_preset_trains_against_the_epsilon_it_is_given(name):
             (lambda kind=kind: kind(epsilon=8), r"epsilon: expected a number in \[0, 1\], got 8")
             for kind in (LogitDistance, StepDistance, NFGSM, GradAlign, GuidedAdversarial)
         ],
-        (lambda: LogitDistance(epsilon=0.1, weight=-1), r"weight and alpha: expected .*, got -1 and 0.01"),
-        (lambda: LogitDistance(epsilon=0.1, alpha=2), r"weight and alpha: expected .*, got 5.0 and 2"),
+        (lambda: LogitDistance(epsilon=0.1, weight=-1), "weight: expected a finite number from 0 up, got -1"),
+        (lambda: LogitDistance(epsilon=0.1, weight=math.nan), "weight: expected a finite number from 0 up, got nan"),
+        (lambda: LogitDistance(epsilon=0.1, alpha=0.2), r"alpha: expected .* from 0 to epsilon \(0.1\), got 0.2"),
         (
             lambda: LogitDistance(epsilon=0.1, step_from_offset="half"),
             "step_from_offset: expected 'full' or 'remaining', got 'half'",
         ),
-        (lambda: StepDistance(epsilon=0.1, weight=-1), "weight: expected a number from 0 up, got -1"),
+        (lambda: StepDistance(epsilon=0.1, weight=-1), "weight: expected a finite number from 0 up, got -1"),
         (lambda: StepDistance(epsilon=0.1, alpha=2), r"alpha: expected a number in \[0, 1\], got 2"),
         (lambda: NFGSM(epsilon=0.1, k=-1), "k: expected a number from 0 up, got -1"),
         (lambda: GradAlign(epsilon=0.1, weight=-1), "weight: expected a number from 0 up, got -1"),

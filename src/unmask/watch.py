@@ -52,14 +52,17 @@ class Reading:
 class Rule:
     """When masking is called: PGD's accuracy has fallen from its best, or FGSM leaves far more standing than PGD does.
 
-    It is meant for training against an attack within the watched epsilon from the first update on. Training as usual
-    loses its accuracy under PGD without any masking, and so may a warm-up of epsilon.
+    It is meant for training against an attack within the watched epsilon from the first update on, and for some hundred
+    images at least. Training as usual loses its accuracy under PGD without any masking, and so may a warm-up of
+    epsilon.
 
     Attributes:
         fall: from the best seen so far. Wong, Rice and Kolter (2020) stop where PGD's accuracy on a training batch has
             fallen by more than 0.2 since their last look; from the best, a fall in several steps counts as well.
         gap: FGSM's accuracy minus PGD's. In tables 3 and 4 of Vivek, Baburaj and Babu (2019) networks trained with PGD
             or the logit distance lose 3 to 6 points between the two, networks that mask 27 to 99.
+        share: of what FGSM leaves standing, what PGD must; 0 asks for nothing. Early in training FGSM's accuracy is
+            itself below the gap. It is asked once that is half as much again as guessing gives.
 
     Raises:
         ValueError: a setting is out of range.
@@ -75,13 +78,21 @@ class Rule:
 
     fall: float = 0.2
     gap: float = 0.3
+    share: float = 0.5
 
     def __post_init__(self) -> None:
         if not (0 < self.fall <= 1 and 0 < self.gap <= 1):
             raise ValueError(f"fall and gap: expected numbers above 0 and up to 1, got {self.fall} and {self.gap}")
+        if not 0 <= self.share < 1:
+            raise ValueError(f"share: expected a number from 0 to below 1, got {self.share}")
 
-    def __call__(self, reading: Reading, best: float) -> str:
-        """Why masking is called, or nothing; ``best`` is the highest accuracy under PGD of the readings before."""
+    def __call__(self, reading: Reading, best: float, chance: float = 0.0) -> str:
+        """Why masking is called, or nothing.
+
+        Args:
+            best: the highest accuracy under PGD of the readings before.
+            chance: the accuracy of guessing.
+        """
         if not _is_finite(reading):  # diverged, which is another matter
             return ""
         least = 1e-9  # shares of a few images differ by rounding
@@ -95,7 +106,24 @@ class Rule:
                 f"FGSM leaves {100 * reading.fgsm_accuracy:.1f} % standing and PGD {100 * reading.pgd_accuracy:.1f} %, "
                 f"a gap of more than {100 * self.gap:g} points"
             )
+        if above_chance(reading, chance) and reading.pgd_accuracy < self.share * reading.fgsm_accuracy - least:
+            return (
+                f"PGD leaves {100 * reading.pgd_accuracy:.1f} % standing, less than {100 * self.share:g} % of the "
+                f"{100 * reading.fgsm_accuracy:.1f} % that FGSM leaves"
+            )
         return ""
+
+
+def above_chance(reading: Reading, chance: float) -> bool:
+    """Whether the accuracy under FGSM is more than half as much again as that of guessing.
+
+    Example:
+        >>> reading = Reading(update=1, clean_accuracy=0.2, fgsm_accuracy=0.11, pgd_accuracy=0.1, fgsm_loss=2.3,
+        ...                   pgd_loss=2.3, logit_distance=0.01)
+        >>> above_chance(reading, chance=0.1)
+        False
+    """
+    return reading.fgsm_accuracy > 1.5 * chance
 
 
 @dataclass(kw_only=True, eq=False)
@@ -103,7 +131,8 @@ class Watch:
     """Look at a network in training every so many updates, on the same images with the same noise, and keep count.
 
     A look takes ``steps + 2`` gradients of each image and leaves no trace: the model's mode, its gradients and the
-    global random state stay as they were. The weights of the last healthy reading are kept in memory.
+    global random state stay as they were. The weights of the last healthy reading are kept in memory; an optimizer's
+    state is not.
 
     Attributes:
         epsilon: the L-infinity bound of all three attacks.
@@ -111,7 +140,7 @@ class Watch:
         every: a reading is made by the first call, and after each so many updates.
         steps: of PGD, from a random start, each of ``2.5 epsilon / steps``; the strongest point seen counts.
         alpha: R-FGSM's random offset, from which it steps on by ``epsilon - alpha`` (the paper's equations 2 and 3).
-            The paper does not state it; 0.01 is what ``LogitDistance`` uses.
+            The paper does not state it; by default it is as ``LogitDistance`` has it, a thirtieth of epsilon.
         rule: calls masking; None leaves it to the reader.
         batches: how the work is cut up.
         readings: all that were made, oldest first.
@@ -137,12 +166,13 @@ class Watch:
     labels: Tensor = field(repr=False)
     every: int = 100
     steps: int = 10
-    alpha: float = 0.01
+    alpha: float | None = None
     rule: Rule | None = field(default_factory=Rule)
     seed: int = 0
     batches: Batches = field(default_factory=lambda: Batches(size=500), repr=False)
     readings: list[Reading] = field(default_factory=list, init=False, repr=False)
     _weights: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _restored: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_batch(self.images, self.labels)
@@ -150,17 +180,32 @@ class Watch:
             raise ValueError(f"every and images: expected at least 1 of each, got {self.every} and {len(self.images)}")
         self._attacks = (
             FGSM(epsilon=self.epsilon),
-            RFGSM(epsilon=self.epsilon, alpha=self.alpha, seed=self.seed),
+            RFGSM(epsilon=self.epsilon, alpha=self._alpha, seed=self.seed),
             PGD(epsilon=self.epsilon, steps=self.steps, seed=self.seed),
         )
 
-    def __call__(self, model: nn.Module, update: int) -> Reading:
-        """The latest reading, made now if it is time; ``update`` counts those that are done."""
-        if not self.readings or update % self.every == 0:
+    def __call__(self, model: nn.Module, update: int, *, now: bool = False) -> Reading:
+        """The reading that holds: the latest, or, since ``restore``, the healthy one that it went back to.
+
+        Args:
+            update: how many are done; a new reading is made if it is time.
+            now: make one whether or not it is time.
+        """
+        if now or not self.readings or update % self.every == 0:
+            self._restored = False
             self.readings.append(self._judged(self._measured(model, update)))
             if self.healthy is self.readings[-1]:
                 self._weights = copy.deepcopy(model.state_dict())
-        return self.readings[-1]
+        return self.healthy if self._restored and self.healthy else self.readings[-1]
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing on its images: the share of the commonest class."""
+        return float(self.labels.bincount().max()) / len(self.labels)
+
+    @property
+    def _alpha(self) -> float:
+        return self.epsilon / 30 if self.alpha is None else self.alpha
 
     @property
     def masked(self) -> str:
@@ -173,7 +218,7 @@ class Watch:
         return next((one for one in reversed(self.readings) if not one.masked and _is_finite(one)), None)
 
     def restore(self, model: nn.Module) -> int:
-        """Put back the weights of the last healthy reading; returns its update.
+        """Put back the weights of the last healthy reading; returns its update. That reading then holds till the next.
 
         Raises:
             ValueError: there is none.
@@ -181,6 +226,7 @@ class Watch:
         if not self.healthy:
             raise ValueError("watch: expected a healthy reading to return to, got none; begin from other weights")
         model.load_state_dict(self._weights)
+        self._restored = True
         return self.healthy.update
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -200,13 +246,13 @@ class Watch:
     def settings(self) -> str:
         """What must agree for a resumed run to be watched as before, in words."""
         return (
-            f"every {self.every} at epsilon {self.epsilon:g}, {self.steps} steps, alpha {self.alpha:g}, "
+            f"every {self.every} at epsilon {self.epsilon:g}, {self.steps} steps, alpha {self._alpha:g}, "
             f"seed {self.seed}, {len(self.images)} images, {self.rule}"
         )
 
     def _judged(self, reading: Reading) -> Reading:
         best = max((one.pgd_accuracy for one in self.readings), default=0.0)
-        return replace(reading, masked=self.rule(reading, best) if self.rule else "")
+        return replace(reading, masked=self.rule(reading, best, self.chance) if self.rule else "")
 
     def _measured(self, model: nn.Module, update: int) -> Reading:
         columns = self.batches(lambda x, y: self._look(model, x, y), self.images, self.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,8 @@ class LogitDistance:
 
     Attributes:
         weight: the paper's lambda; 0 is its ablation.
-        alpha: size of the random offset; the paper does not state it, 0.01 is what the same lab's later code uses.
+        alpha: size of the random offset; a thirtieth of epsilon by default. The paper does not state it; the same lab's
+            later code has 0.01 at epsilon 0.3, and a quarter of epsilon on CIFAR-10.
         step_from_offset: ``"full"`` steps by epsilon, so the R-FGSM image may leave the ball by alpha (the later
             code); ``"remaining"`` steps by ``epsilon - alpha`` (the paper's equation 3).
 
@@ -42,25 +44,30 @@ class LogitDistance:
 
     epsilon: float
     weight: float = 5.0
-    alpha: float = 0.01
+    alpha: float | None = None
     step_from_offset: Literal["full", "remaining"] = "full"
     loss: Loss = log_odds
     seed: int = 0
 
     def __post_init__(self) -> None:
         Linf(epsilon=self.epsilon)
-        if self.weight < 0 or not 0 <= self.alpha <= 1:
-            raise ValueError(f"weight and alpha: expected from 0 up and in [0, 1], got {self.weight} and {self.alpha}")
+        _check_weight(self.weight)
+        if not 0 <= self._alpha <= self.epsilon:
+            raise ValueError(f"alpha: expected a number from 0 to epsilon ({self.epsilon:g}), got {self.alpha}")
         if self.step_from_offset not in ("full", "remaining"):
             raise ValueError(f"step_from_offset: expected 'full' or 'remaining', got {self.step_from_offset!r}")
+
+    @property
+    def _alpha(self) -> float:
+        return self.epsilon / 30 if self.alpha is None else self.alpha
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""
         signs = random_signs(images, seed=derive_seed(self.seed, step))
-        starts = torch.cat([images, (images + self.alpha * signs).clamp_(0, 1)])
+        starts = torch.cat([images, (images + self._alpha * signs).clamp_(0, 1)])
         with undisturbed(model, seed=derive_seed(self.seed, "attack", step)):
             direction = input_gradient(model, starts, labels.repeat(2), loss=self.loss).gradient.sign()
-        remaining = self.epsilon if self.step_from_offset == "full" else max(self.epsilon - self.alpha, 0.0)
+        remaining = self.epsilon if self.step_from_offset == "full" else self.epsilon - self._alpha
         fgsm, rfgsm = direction.chunk(2)
         moved = torch.cat([self.epsilon * fgsm, remaining * rfgsm])
         at_fgsm, at_rfgsm = model((starts + moved).clamp_(0, 1)).chunk(2)
@@ -102,8 +109,7 @@ class StepDistance:
 
     def __post_init__(self) -> None:
         Linf(epsilon=self.epsilon)
-        if not self.weight >= 0:
-            raise ValueError(f"weight: expected a number from 0 up, got {self.weight}")
+        _check_weight(self.weight)
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha: expected a number in [0, 1], got {self.alpha}")
 
@@ -122,3 +128,8 @@ class StepDistance:
         at_end = model(end)
         distance = (at_end - at_start).square().sum(1)
         return cross_entropy(at_end, labels).mean() + self.weight * distance.mean()
+
+
+def _check_weight(weight: float) -> None:
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"weight: expected a finite number from 0 up, got {weight}")
