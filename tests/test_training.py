@@ -201,13 +201,33 @@ def test_within_an_epoch_a_checkpoint_is_written_only_once_it_is_due(few, tmp_pa
     assert seen == 4 * [False] + 6 * [True]
 
 
-def test_without_resume_a_run_begins_anew(few, tmp_path):
-    run(RESUMED, first := dropping(), few, checkpoint=tmp_path)
-    epochs = run(RESUMED, again := dropping(), few, checkpoint=tmp_path)
-    assert len(epochs) == 3
-    assert_same(again, first)
+def test_a_finished_run_is_not_overwritten_and_one_not_begun_may_be_resumed(few, tmp_path):
+    run(RESUMED, first := dropping(), few, checkpoint=str(tmp_path))
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match="holds a run already; resume it, or name another folder"):
+        next(RESUMED(dropping(), few, checkpoint=tmp_path))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
     run(RESUMED, fresh := dropping(), few, checkpoint=tmp_path / "none yet", resume=True)
     assert_same(fresh, first)
+
+
+def test_what_cannot_be_kept_is_said_before_anything_is_computed(few, tmp_path):
+    (tmp_path / "file").write_text("")
+    steps = []
+    with pytest.raises(ValueError, match="file: expected a folder to write checkpoints to, got File exists"):
+        next(RESUMED(dropping(), few, checkpoint=tmp_path / "file", progress=steps.append))
+    with pytest.raises(ValueError, match="resume: expected a checkpoint to go on from, got none"):
+        next(RESUMED(dropping(), few, resume=True, progress=steps.append))
+    with pytest.raises(ValueError, match=r"data: expected an unmask.data.Dataset, got tuple"):
+        next(RESUMED(dropping(), (few.images, few.labels), progress=steps.append))
+    assert not steps
+
+
+def test_a_run_is_not_resumed_on_other_data(few, tmp_path):
+    next(RESUMED(dropping(), few, checkpoint=tmp_path))
+    other = replace(few, images=1 - few.images)
+    with pytest.raises(ValueError, match=r"is of a run with data .* SHA-256 .*, got .* SHA-256"):
+        next(RESUMED(dropping(), other, checkpoint=tmp_path, resume=True))
 
 
 def test_weights_that_are_used_twice_are_kept(few, tmp_path):

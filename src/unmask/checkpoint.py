@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,8 @@ class Checkpoint:
         settings: the run's settings in words; going on with others is refused.
 
     Raises:
-        ValueError: on ``restore``, the checkpoint is damaged, or of a run with other settings.
+        ValueError: on ``restore``, the checkpoint is damaged, or of a run with other settings; on ``begin``, there is
+            one already.
 
     Example:
         >>> import tempfile
@@ -57,6 +59,23 @@ class Checkpoint:
 
     folder: Path
     settings: dict[str, str]
+
+    def begin(self) -> None:
+        """See to it that a new run can be kept here, before anything is computed.
+
+        Raises:
+            ValueError: there is a run here already, or nothing can be written here.
+        """
+        if self.latest():
+            raise ValueError(f"{self.folder}: holds a run already; resume it, or name another folder")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"{self.folder}: expected a folder to write checkpoints to, got {error.strerror}"
+            ) from error
 
     @property
     def index(self) -> Path:
@@ -99,9 +118,9 @@ class Checkpoint:
         for name in self.settings | entry["settings"]:
             found, value = entry["settings"].get(name), self.settings.get(name)
             if found != value:
-                raise ValueError(
-                    f"{self.index}: is of a run with {name} {found}, got {value}; resume with the same settings"
-                )
+                was = f"no {name}" if found is None else f"{name} {found}"
+                wanted = "none" if value is None else value
+                raise ValueError(f"{self.index}: is of a run with {was}, got {wanted}; resume with the same settings")
         weights = self.folder / entry["weights"]
         tensors = read_tensors(weights)
         if hashlib.sha256(weights.read_bytes()).hexdigest() != entry["sha256"]:

@@ -24,8 +24,8 @@ class Epoch:
     Attributes:
         number: counted from 1; ``update``: updates done so far.
         loss: the objective's mean over the pass, in nats.
-        stuck: loss and accuracy are what guessing gives; a lower learning rate, a warm-up of the learning rate or of
-            epsilon, or another seed may free it. It is said after 500 updates, or a multiple of that, at once: what is
+        stuck: loss and accuracy are what guessing gives; a lower learning rate, a warm-up of it or another seed may
+            free it. It is said after 500 updates, or a multiple of that, at once: what is
             left of the pass then comes by itself. To stop, leave the loop.
         seconds: what the pass took, readings included.
         readings: those that ``watch`` made during the pass.
@@ -48,16 +48,24 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer(Settings):
-    """Settings of a training run; called, it trains a model in place and yields after each epoch.
+    """Settings of a training run; called, it trains a model in place, as its epochs are asked for, and yields each.
 
     On a CPU in float32 a run that was stopped and resumed ends with the same weights, bit for bit, as one that ran
     through: order, dropout and attack noise follow from the seed and the number of the epoch or update.
 
     Attributes:
         updates: how many gradient steps in all; the last epoch may be cut short.
-        schedule: the learning rate's factor as a function of the update's number.
+        batch_size: images in each; the last batch of an epoch may be smaller.
+        objective: what is minimised, such as ``Normal()``, ``Adversarial(attack=FGSM(epsilon=0.3))`` or
+            ``LogitDistance(epsilon=0.3)`` of ``unmask.objectives``: called with the model, a batch and the update's
+            number, it returns the loss.
+        optimizer: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, or one of two readings of a
+            misprint of it, ``"adam-double-corrected"`` and ``"adam-literal"``.
+        learning_rate: before the schedule; ``weight_decay``: of the L2 penalty.
+        schedule: the learning rate's factor as a function of the update's number, counted from 0.
         precision: ``"float32"``, ``"float64"``, or ``"bf16-mixed"``: weights in float32, the passes under autocast.
         channels_last: lay images and filters out as (N, H, W, C), which convolutions often prefer.
+        seed: order of the images and random numbers follow from it; the model's weights are its maker's.
 
     Raises:
         ValueError: a setting is out of range.
@@ -76,15 +84,17 @@ class Trainer(Settings):
         model: nn.Module,
         data: Dataset,
         *,
-        checkpoint: Path | None = None,
+        checkpoint: Path | str | None = None,
         resume: bool = False,
         watch: Watch | None = None,
         progress: Callable[[int], None] | None = None,
         spread: Alone = ALONE,
     ) -> Iterator[Epoch]:
-        """Train ``model`` on ``data``, on the device the model is on.
+        """Train ``model`` on ``data``, on the device the model is on. Nothing happens until the epochs are asked for.
 
         Args:
+            model: takes images to logits (N, K); it is left in training mode.
+            data: the training images.
             checkpoint: a folder that holds all that is needed to go on, as of the last epoch's end or, where epochs are
                 long, as of some five minutes ago.
             resume: go on from ``checkpoint`` if it holds a run, else begin.
@@ -95,12 +105,19 @@ class Trainer(Settings):
 
         Raises:
             DivergedError: the loss or a weight became NaN or infinite.
-            ValueError: the checkpoint is damaged, or of a run with other settings or another watch; the watch was used
-                before, or called masking at its first reading.
+            ValueError: the checkpoint is damaged, or of a run with other settings, data or another watch; its folder
+                holds a run that is not to be resumed, or cannot be written to; the watch was used before, or called
+                masking at its first reading; the data is no ``Dataset``.
         """
+        if not isinstance(data, Dataset):
+            raise ValueError(f"data: expected an unmask.data.Dataset, got {type(data).__name__}; put tensors into one")
+        if resume and checkpoint is None:
+            raise ValueError("resume: expected a checkpoint to go on from, got none; name its folder")
         optimizer = self.prepare(model)
-        settings = self.in_words() | ({"watch": watch.settings} if watch else {})
-        keeper = Checkpoint(folder=checkpoint, settings=settings) if checkpoint else None
+        settings = self.in_words() | {"data": data.in_words()} | ({"watch": watch.settings} if watch else {})
+        keeper = Checkpoint(folder=Path(checkpoint), settings=settings) if checkpoint is not None else None
+        if keeper and not (resume and keeper.latest()):
+            keeper.begin()
         part = Part()
         done = keeper.restore(model, optimizer, watch=watch, part=part) if keeper and resume else 0
         run = Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, keeper)
