@@ -579,9 +579,7 @@ def test_an_ensemble_is_resumed_with_the_same_sources_alone(precision, tmp_path)
 def test_a_training_that_is_of_no_use_says_so(tmp_path):
     stuck = unmask("train", "mlp", *DATA, "--lr", 10, "--epochs", 10, "--out", tmp_path / "stuck")
     assert stuck.exit_code == 0
-    assert (
-        ", stuck\nThe training is stuck at chance: its loss is that of guessing. Try a lower learning" in stuck.stdout
-    )
+    assert ", stuck\nThe training is at chance at its end, after 90 updates; before 500 it is too early" in stuck.stdout
     diverged = unmask("train", "mlp", *DATA, "--lr", 1e30, "--optimizer", "sgd", "--out", tmp_path / "diverged")
     assert diverged.exit_code == 3
     assert diverged.stderr.strip().startswith("Error: loss: expected a finite number, got ")
@@ -590,7 +588,9 @@ def test_a_training_that_is_of_no_use_says_so(tmp_path):
 
 def test_it_is_said_at_once_that_a_training_is_stuck(tmp_path):
     few = ["train", "mlp", *DATA, "--lr", 10, "--batch-size", 2, "--updates", 600, "--out", tmp_path]
-    lines = [line for line in unmask(*few).stdout.splitlines() if line.startswith(("epoch", "The training"))]
+    said = unmask(*few).stdout
+    assert "its loss is that of guessing. Try a lower learning rate (--lr), a warm-up of it (--warmup 500)" in said
+    lines = [line for line in said.splitlines() if line.startswith(("epoch", "The training"))]
     assert [line.split(":")[0] for line in lines] == [
         "epoch 1",
         "The training is stuck at chance",
@@ -613,15 +613,55 @@ def test_masking_is_watched(tmp_path):
     table, _, said = masked.stdout.partition("logit distance\n")[2].partition("Masking set in at update ")
     update = int(said.split(":")[0])
     assert [int(line.split()[0]) for line in table.splitlines()] == [1, *range(50, update + 1, 50)]
-    assert f"The weights are those of update {update - 50} again." in said
+    assert f"The weights are those of update {update - 50} again, which left " in said
     assert f"update {update}, loss" in masked.stdout
     assert unmask(*run, "--resume").stdout.splitlines()[-3:] == masked.stdout.splitlines()[-3:]
     unwatched = unmask("train", "mlp", *DATA, "--watch", 50, "--out", tmp_path / "other")
     assert_refused(unwatched, "--watch: is for training against an attack; give --objective and --epsilon")
     healthy = [*settings[:-1], 0.001, "--updates", 30, "--watch", 1, "--out", tmp_path / "healthy"]
     lines = unmask(*healthy).stdout.splitlines()
-    assert lines[-2] == "No masking was seen."
+    assert lines[-2].startswith("Nothing can be said of masking: at update 30 accuracy under FGSM is ")
     assert [int(line.split()[0]) for line in lines[-18:-2]] == [*range(1, 31, 2), 30]
+    sound = ["train", "mlp", *DATA, "--objective", "fgsm", "--epsilon", 0.05, "--updates", 90, "--watch", 60]
+    lines = unmask(*sound, "--out", tmp_path / "sound").stdout.splitlines()
+    assert lines[-2] == "No masking was seen at 3 looks, the last at update 90."
+
+
+def test_who_stops_a_training_is_told_how_to_go_on(tmp_path, monkeypatch):
+    from unmask.training.run import Run
+
+    run = ["train", "mlp", *DATA, "--updates", 30, "--out", tmp_path]
+    step = Run.step
+
+    def stopped_at(last):
+        def stopping(self, rows, update):
+            if update == last:
+                raise KeyboardInterrupt
+            return step(self, rows, update)
+
+        monkeypatch.setattr(Run, "step", stopping)
+
+    stopped_at(3)
+    early = unmask(*run)
+    assert (early.exit_code, early.stderr.strip()) == (130, "Error: stopped; there is no checkpoint yet: begin again")
+    stopped_at(12)
+    assert "stopped; go on from the last checkpoint with --resume" in unmask(*run).stderr
+    monkeypatch.undo()
+    resumed = unmask(*run, "--resume")
+    assert "epoch 2: update 18" in resumed.stdout
+    assert "is over already: give more --epochs or --updates" in unmask(*run, "--resume").stdout
+    assert "holds no checkpoint; beginning a new run" in unmask(*run[:-1], tmp_path / "none", "--resume").stdout
+
+
+def test_a_model_that_returns_probabilities_is_not_trained(tmp_path, monkeypatch):
+    (tmp_path / "soft.py").write_text(
+        "from torch import nn\n\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said = unmask("train", "soft:make", *DATA, "--updates", 1, "--out", tmp_path / "run")
+    assert_refused(said, "model: expected soft:make to return logits, got probabilities; leave its softmax away")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in main.commands)], ids=lambda command: " ".join(command))

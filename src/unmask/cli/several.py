@@ -26,6 +26,12 @@ class Ended(click.ClickException):
     exit_code = 3
 
 
+class Stopped(click.ClickException):
+    """Whoever started the command stopped it."""
+
+    exit_code = 130
+
+
 class _Refused(click.ClickException):
     exit_code = 2
 

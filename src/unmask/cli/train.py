@@ -21,7 +21,7 @@ from unmask.cli.options import (
     progress_bar,
     run_options,
 )
-from unmask.cli.several import Ended, launch_all, member, processes, spread_options
+from unmask.cli.several import Ended, Stopped, launch_all, member, processes, spread_options
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from unmask.distributed import Alone
     from unmask.numerics import Batches, Model
     from unmask.objectives import Objective
+    from unmask.optim import Schedule
     from unmask.training import Trainer
     from unmask.watch import Watch
 
-STUCK_ADVICE = "Try a lower learning rate, a warm-up of the learning rate or of epsilon, or another seed."
 WATCHED = 500
 """On so many of the training images masking is looked for."""
 
@@ -65,6 +65,7 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corr
 @click.option("--lr", "learning_rate", type=float, default=0.001, show_default=True, help="Learning rate.")
 @click.option("--weight-decay", type=float, default=0.0, show_default=True)
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
+@click.option("--warmup", type=click.IntRange(0), default=0, help="Let the learning rate rise over so many updates.")
 @click.option(
     "--precision", type=click.Choice(["float32", "float64", "bf16-mixed"]), default="float32", show_default=True
 )
@@ -98,6 +99,7 @@ def train(
     learning_rate: float,
     weight_decay: float,
     schedule: str,
+    warmup: int,
     precision: str,
     channels_last: bool,
     every: int | None,
@@ -117,7 +119,6 @@ def train(
     """
     from unmask.distributed import is_launched
     from unmask.numerics import Batches
-    from unmask.optim import Constant, Cosine
     from unmask.training import Trainer
     from unmask.watch import Watch
     from unmask.weights import save_weights
@@ -142,7 +143,7 @@ def train(
             optimizer=optimizer,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
-            schedule=Cosine(updates=total) if schedule == "cosine" else Constant(),
+            schedule=_schedule(schedule, total, warmup),
             precision=precision,  # type: ignore[arg-type]
             channels_last=channels_last,
             seed=seed,
@@ -174,6 +175,14 @@ def _refuse_meaningless(
         raise click.UsageError("--objective ensemble makes images against finished models: name them with --source")
     if objective != "ensemble" and sources:
         raise click.UsageError(f"--source: is for --objective ensemble, and means nothing to {objective}")
+
+
+def _schedule(name: str, updates: int, warmup: int) -> Schedule:
+    from unmask.optim import Constant, Cosine, Steps
+
+    if name == "cosine":
+        return Cosine(updates=updates, warmup=warmup)
+    return Steps(at=(), factors=(), warmup=warmup) if warmup else Constant()
 
 
 def _make(
@@ -208,18 +217,21 @@ def _checked(found: Model, name: str, place: torch.device, images: Dataset) -> n
     """The network on its device, after it was shown two images; says what had to be said about it.
 
     Raises:
-        ValueError: it is no torch module, or not made for such images.
+        ValueError: it is no torch module, not made for such images, or does not return logits.
     """
     from torch import nn
 
     from unmask.numerics import Batches
-    from unmask.subject import examine
+    from unmask.subject import LogProbabilities, examine
 
     if not isinstance(found, nn.Module):
         raise ValueError(f"model: expected {name} to return a torch module to train, got {type(found).__name__}")
     network, classes = found.to(place).eval(), len(images.classes)
     batches = Batches(device=place)
-    for note in examine(network, images.images[:2], images.labels[:2], batches=batches, classes=classes).notes:
+    tried = examine(network, images.images[:2], images.labels[:2], batches=batches, classes=classes)
+    if isinstance(tried.model, LogProbabilities):
+        raise ValueError(f"model: expected {name} to return logits, got probabilities; leave its softmax away")
+    for note in tried.notes:
         click.echo(note)
     return network
 
@@ -246,7 +258,9 @@ def _run(
     """Train with a bar and a line for each epoch, and say at once if it is stuck."""
     from unmask.training import DivergedError
 
-    stuck = False
+    stuck, done = False, -1
+    if resume and not (out / "checkpoint.json").is_file():
+        click.echo(f"--resume: {out} holds no checkpoint; beginning a new run")
     with progress_bar() as bar:
         task = bar.add_task("training", total=trainer.updates)
         epochs = trainer(
@@ -260,18 +274,48 @@ def _run(
         )
         try:
             for epoch in epochs:
-                bar.update(task, completed=epoch.update)
-                line = f"epoch {epoch.number}: update {epoch.update}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s"
+                done = epoch.update
+                bar.update(task, completed=done)
+                line = f"epoch {epoch.number}: update {done}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s"
                 click.echo(line + ", stuck" * epoch.stuck)
                 if epoch.stuck and not stuck:
-                    click.echo(f"The training is stuck at chance: its loss is that of guessing. {STUCK_ADVICE}")
+                    click.echo(_advice(done))
                 stuck = epoch.stuck
         except DivergedError as error:
             raise Ended(str(error)) from error
+        except KeyboardInterrupt as error:
+            kept = (out / "checkpoint.json").is_file()
+            advice = (
+                "go on from the last checkpoint with --resume" if kept else "there is no checkpoint yet: begin again"
+            )
+            raise Stopped(f"stopped; {advice}") from error
+    if done < 0:
+        click.echo(f"The run in {out} is over already: give more --epochs or --updates to go on with it.")
+    elif watch and not watch.masked and watch.readings[-1].update < done:
+        watch(network, done, now=True)
+        if watch.masked and watch.healthy:
+            watch.restore(network)
+
+
+def _advice(done: int) -> str:
+    """What to do about a training at chance after so many updates."""
+    from unmask.training import STUCK_EVERY
+
+    if done < STUCK_EVERY:
+        return (
+            f"The training is at chance at its end, after {done} updates; before {STUCK_EVERY} it is too early to tell "
+            "whether it is stuck: give more --epochs or --updates."
+        )
+    return (
+        "The training is stuck at chance: its loss is that of guessing. Try a lower learning rate (--lr), a warm-up of "
+        "it (--warmup 500), or another --seed."
+    )
 
 
 def _tell(watch: Watch) -> None:
     """The readings, about twenty of them, and whether masking set in."""
+    from unmask.watch import above_chance
+
     click.echo(" update   clean    FGSM     PGD  FGSM loss  PGD loss  logit distance")
     readings = watch.readings
     for reading in [*readings[:-1][:: math.ceil(len(readings) / 20)], readings[-1]]:
@@ -280,10 +324,16 @@ def _tell(watch: Watch) -> None:
             f"{reading.update:7}" + "".join(f"{100 * share:6.1f} %" for share in shares) + f"{reading.fgsm_loss:11.4f}"
             f"{reading.pgd_loss:10.4f}{reading.logit_distance:16.4f}"
         )
-    if watch.masked and watch.healthy:
+    last, healthy = readings[-1], watch.healthy
+    if last.masked and healthy:
         click.echo(
-            f"Masking set in at update {readings[-1].update}: {watch.masked}. "
-            f"The weights are those of update {watch.healthy.update} again."
+            f"Masking set in at update {last.update}: {last.masked}. The weights are those of update {healthy.update} "
+            f"again, which left {100 * healthy.pgd_accuracy:.1f} % standing under PGD."
         )
+    elif above_chance(last, watch.chance):
+        click.echo(f"No masking was seen at {len(readings)} looks, the last at update {last.update}.")
     else:
-        click.echo("No masking was seen.")
+        click.echo(
+            f"Nothing can be said of masking: at update {last.update} accuracy under FGSM is "
+            f"{100 * last.fgsm_accuracy:.1f} %, and guessing gives {100 * watch.chance:.1f} %."
+        )
