@@ -114,6 +114,14 @@ def test_a_row_that_stayed_shorter_is_marked(records, reproduction):
             assert f"- **{claim['verdict']}**: {claim['claim']}. {claim['evidence']}\n" in text
 
 
+def test_what_is_said_in_short_is_measured_and_said_of_the_full_length_alone(records, reproduction):
+    wanted = [one.split(": ", 1) for one in re.findall(r"\{([^{}]+)\}", vivek2019.IN_SHORT)]
+    assert len(wanted) > 5
+    assert [key for artefact, key in wanted if key not in records[artefact]["measured"]] == []
+    said = vivek2019.IN_SHORT.partition("{")[0]
+    assert said not in summary(reproduction.folder.parent, [vivek2019])
+
+
 def test_a_run_that_ends_at_the_loss_of_guessing_is_said_to(reproduction, monkeypatch):
     monkeypatch.setattr(cells, "CLASSES", 1)  # of which guessing costs nothing, and any training more
     (record,) = reproduction.compute("single-step")
@@ -178,7 +186,7 @@ def test_the_paper_profile_is_the_recipe(tmp_path):
     epochs = [schedule(1563 * epoch) for epoch in (5, 6, 11, 16)]
     assert epochs == pytest.approx([1, 1 / 5, 1 / 25, 1 / 125])
     rows = methods(PAPER)
-    assert objective_of(rows["proposed"], (), 0) == LogitDistance(epsilon=0.3, loss=cross_entropy)
+    assert objective_of(rows["proposed"], (), 0) == LogitDistance(epsilon=0.3, alpha=0.01, loss=cross_entropy)
     assert objective_of(rows["pgd"], (), 0) == Adversarial(
         attack=PGD(epsilon=0.3, steps=40, step_size=0.01, keep="last", loss=cross_entropy)
     )

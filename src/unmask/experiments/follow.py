@@ -10,12 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
-from unmask.optim import make_optimizer
 from unmask.sweeps import identify
 from unmask.sweeps.attempt import claimed
 from unmask.training import DivergedError, Trainer
@@ -55,7 +52,7 @@ def follow(
     known = rows_so_far(work)
     per_epoch = math.ceil(len(data) / trainer.batch_size)
     moments = {*range(per_epoch, trainer.updates, per_epoch), *also_at, trainer.updates}
-    done = _restore(trainer, model, folder, watch)
+    done = trainer.restore(model, data, checkpoint=folder, watch=watch)
     if done in moments and done not in known:  # killed between the checkpoint and the measurement
         known[done] = _append(work, done, {"loss": None, "seconds": None, **measure(done)})
     if stop and any(stop(update, row) for update, row in known.items()):
@@ -107,14 +104,6 @@ def kept_weights(run: Callable[..., Any], config: Any, work: Path, names: Iterab
 
 def _journal(work: Path) -> Path:
     return work / "checkpoint" / "measured.jsonl"
-
-
-def _restore(trainer: Trainer, model: nn.Module, folder: Path, watch: Watch | None) -> int:
-    """Bring model and watch to where the checkpoint is; returns the updates done."""
-    model.to(torch.float64 if trainer.precision == "float64" else torch.float32)
-    optimizer = make_optimizer(trainer.optimizer, model.parameters(), learning_rate=trainer.learning_rate)
-    settings = trainer.in_words() | ({"watch": watch.settings} if watch else {})
-    return Checkpoint(folder=folder, settings=settings).restore(model, optimizer, watch=watch)
 
 
 def _append(work: Path, update: int, row: Row) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -16,7 +16,7 @@ from unmask.experiments.artefact import curve as to_series
 from unmask.experiments.drawing import draw
 from unmask.experiments.moments import finite
 from unmask.experiments.perceptrons import speed
-from unmask.experiments.summary import summary
+from unmask.experiments.summary import Titled, summary
 from unmask.record import write_atomically
 from unmask.sweeps import environment, identify, read_run, sweep
 
@@ -28,16 +28,12 @@ MEASURING = 0.15
 Profile = Literal["smoke", "quick", "paper"]
 
 
-class Paper(Protocol):
+class Paper(Titled, Protocol):
     """What a paper's module offers."""
 
-    NAME: str
-    TITLE: str
     SMOKE: Any
     QUICK: Any
     PAPER: Any
-    CHOICES: Mapping[str, str]
-    ARTEFACTS: Sequence[Artefact]
 
     def grid(self, profile: Any, *, seeds: int) -> list[Any]:
         """All runs, the most telling first; the further seeds only where intervals are wanted."""

@@ -19,6 +19,7 @@ class Titled(Protocol):
 
     NAME: str
     TITLE: str
+    IN_SHORT: str
     CHOICES: Mapping[str, str]
     ARTEFACTS: Sequence[Artefact]
 
@@ -35,7 +36,8 @@ VERDICTS = ("reproduced", "partly", "not reproduced", "not judged")
 def summary(results: Path, papers: Sequence[Titled]) -> str:
     """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``.
 
-    Of each paper first its claims, then one section for each artefact. Then what the zoo came to, from ``zoo.json``.
+    Of each paper first what was found, in short, then its claims, then one section for each artefact. Then what the
+    zoo came to, from ``zoo.json``.
     """
     made = "Generated from the records beside it by `unmask reproduce` and `unmask zoo`; do not edit."
     lines = ["# Results", "", made, "", INTERVALS, ""]
@@ -47,11 +49,30 @@ def summary(results: Path, papers: Sequence[Titled]) -> str:
         ]
         if not records:
             continue
-        lines += [f"## {paper.TITLE}", "", *_overview(records), *_choices(paper.CHOICES)]
+        lines += [
+            f"## {paper.TITLE}",
+            "",
+            *_in_short(paper.IN_SHORT, records),
+            *_overview(records),
+            *_choices(paper.CHOICES),
+        ]
         for record in records:
             lines += _artefact(record)
     lines += section(results)
     return "\n".join(lines) + "\n"
+
+
+def _in_short(text: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was found at the paper's length, with what was measured in place of ``{artefact: quantity}``."""
+    if any(record["profile"] != "paper" for record in records):
+        return []
+    found = {record["artefact"]: record["measured"] for record in records}
+
+    def fill(match: re.Match[str]) -> str:
+        artefact, _, key = match[1].partition(": ")
+        return _words(found.get(artefact, {}).get(key))
+
+    return [re.sub(r"\{([^{}]+)\}", fill, text), ""]
 
 
 def _overview(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -63,7 +84,15 @@ def _overview(records: Sequence[Mapping[str, Any]]) -> list[str]:
         for one in record["claims"]
     ]
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    return [f"Claims: {said}.", "", "| artefact | claim | verdict |", "|---|---|---|", *rows, ""]
+    seeds = len({seed for record in records for seed in record["seeds"]})
+    return [
+        f"Claims: {said}; from {quantity(seeds, 'seed')}.",
+        "",
+        "| artefact | claim | verdict |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _choices(choices: Mapping[str, str]) -> list[str]:

@@ -114,8 +114,7 @@ class Trainer(Settings):
         if resume and checkpoint is None:
             raise ValueError("resume: expected a checkpoint to go on from, got none; name its folder")
         optimizer = self.prepare(model)
-        settings = self.in_words() | {"data": data.in_words()} | ({"watch": watch.settings} if watch else {})
-        keeper = Checkpoint(folder=Path(checkpoint), settings=settings) if checkpoint is not None else None
+        keeper = self._keeper(checkpoint, data, watch) if checkpoint is not None else None
         if keeper and not (resume and keeper.latest()):
             keeper.begin()
         part = Part()
@@ -137,3 +136,15 @@ class Trainer(Settings):
                 returned_to=healthy,
             )
             part = Part()
+
+    def restore(self, model: nn.Module, data: Dataset, *, checkpoint: Path | str, watch: Watch | None = None) -> int:
+        """Bring model and watch to where the run's checkpoint is; returns the updates done, 0 if there is none yet.
+
+        Raises:
+            ValueError: the checkpoint is damaged, or of a run with other settings, data or another watch.
+        """
+        return self._keeper(checkpoint, data, watch).restore(model, self.prepare(model), watch=watch)
+
+    def _keeper(self, folder: Path | str, data: Dataset, watch: Watch | None) -> Checkpoint:
+        settings = self.in_words() | {"data": data.in_words()} | ({"watch": watch.settings} if watch else {})
+        return Checkpoint(folder=Path(folder), settings=settings)
