@@ -175,7 +175,7 @@ def test_bad_input_to_audit_is_one_plain_line(arguments, message, folder, monkey
         (["mlp", *DATA, "--objective", "fgsm"], "--objective fgsm trains against an attack: give its bound with --eps"),
         (
             ["mlp", *DATA, "--lr", "-1"],
-            "learning_rate and weight_decay: expected above 0 and from 0 up, got -1.0",
+            "'--lr': -1.0 is not in the range x>0",
         ),
         (["mlp", *DATA, *BOUND, "--objective", "ensemble"], "ensemble makes images against finished models: name them"),
         (

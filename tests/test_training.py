@@ -439,8 +439,10 @@ def test_a_damaged_checkpoint_is_refused(pattern, damage, message, few, tmp_path
     [
         ({"updates": 0}, "updates and batch_size: expected at least 1, got 0 and 30"),
         ({"batch_size": 0}, "updates and batch_size: expected at least 1, got 10 and 0"),
-        ({"learning_rate": float("nan")}, "learning_rate and weight_decay: .* got nan and 0.001"),
-        ({"weight_decay": -1}, "learning_rate and weight_decay: .* got 0.01 and -1"),
+        ({"learning_rate": float("nan")}, "learning_rate: expected a finite number above 0, got nan"),
+        ({"weight_decay": -1}, "weight_decay: expected a finite number from 0 up, got -1"),
+        ({"objective": "fgsm"}, "objective: expected one of unmask.objectives, .* got 'fgsm'"),
+        ({"objective": FGSM(epsilon=0.1)}, r"objective: expected .* got FGSM\(epsilon=0.1"),
         ({"precision": "float16"}, "precision: expected 'float32', 'float64' or 'bf16-mixed', got 'float16'"),
     ],
 )

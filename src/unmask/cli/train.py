@@ -62,8 +62,15 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corr
 @click.option("--updates", type=click.IntRange(1), help="Stop after so many gradient steps, in place of --epochs.")
 @click.option("--batch-size", type=click.IntRange(1), default=125, show_default=True)
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adam", show_default=True)
-@click.option("--lr", "learning_rate", type=float, default=0.001, show_default=True, help="Learning rate.")
-@click.option("--weight-decay", type=float, default=0.0, show_default=True)
+@click.option(
+    "--lr",
+    "learning_rate",
+    type=click.FloatRange(0, min_open=True),
+    default=0.001,
+    show_default=True,
+    help="Learning rate.",
+)
+@click.option("--weight-decay", type=click.FloatRange(0), default=0.0, show_default=True)
 @click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
 @click.option("--warmup", type=click.IntRange(0), default=0, help="Let the learning rate rise over so many updates.")
 @click.option(

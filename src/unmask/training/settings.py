@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from typing import Literal
 
 import torch
@@ -42,10 +44,13 @@ class Settings:
     def __post_init__(self) -> None:
         if self.updates < 1 or self.batch_size < 1:
             raise ValueError(f"updates and batch_size: expected at least 1, got {self.updates} and {self.batch_size}")
-        if not self.learning_rate > 0 or self.weight_decay < 0:
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate: expected a finite number above 0, got {self.learning_rate}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay: expected a finite number from 0 up, got {self.weight_decay}")
+        if not callable(self.objective) or "step" not in signature(self.objective).parameters:
             raise ValueError(
-                "learning_rate and weight_decay: expected above 0 and from 0 up, "
-                f"got {self.learning_rate} and {self.weight_decay}"
+                f"objective: expected one of unmask.objectives, such as Adversarial(attack=...), got {self.objective!r}"
             )
         if self.precision not in ("float32", "float64", "bf16-mixed"):
             raise ValueError(f"precision: expected 'float32', 'float64' or 'bf16-mixed', got {self.precision!r}")
