@@ -625,6 +625,7 @@ def test_masking_is_watched(tmp_path):
     sound = ["train", "mlp", *DATA, "--objective", "fgsm", "--epsilon", 0.05, "--updates", 90, "--watch", 60]
     lines = unmask(*sound, "--out", tmp_path / "sound").stdout.splitlines()
     assert lines[-2] == "No masking was seen at 3 looks, the last at update 90."
+    assert unmask(*sound, "--out", tmp_path / "sound", "--resume").stdout.splitlines()[-3:] == lines[-3:]
 
 
 def test_who_stops_a_training_is_told_how_to_go_on(tmp_path, monkeypatch):

@@ -39,7 +39,13 @@ class _Refused(click.ClickException):
 spread_options = together(
     click.option("--devices", type=click.IntRange(1), help="Processes on each machine, each with a device of its own."),
     click.option("--nodes", type=click.IntRange(1), help="Machines, each of which runs this same command."),
-    click.option("--strategy", type=click.Choice(["ddp", "ddp_find_unused_parameters_true"]), default="ddp"),
+    click.option(
+        "--strategy",
+        type=click.Choice(["ddp", "ddp_find_unused_parameters_true"]),
+        default="ddp",
+        show_default=True,
+        help="Whether all weights take part in every loss, or some may not.",
+    ),
 )
 
 

@@ -48,7 +48,13 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corr
 @click.command()
 @model_options
 @data_options
-@click.option("--objective", type=click.Choice(OBJECTIVES), default="normal", show_default=True)
+@click.option(
+    "--objective",
+    type=click.Choice(OBJECTIVES),
+    default="normal",
+    show_default=True,
+    help="What to train on; what each is and costs is in help(unmask.objectives).",
+)
 @click.option("--epsilon", type=EPSILON, help="L-infinity bound that the objective trains against.")
 @click.option(
     "--source",
@@ -61,7 +67,13 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corr
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--updates", type=click.IntRange(1), help="Stop after so many gradient steps, in place of --epochs.")
 @click.option("--batch-size", type=click.IntRange(1), default=125, show_default=True)
-@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="adam", show_default=True)
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    default="adam",
+    show_default=True,
+    help="The last two are readings of a misprint of Adam.",
+)
 @click.option(
     "--lr",
     "learning_rate",
@@ -83,7 +95,13 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corr
     type=click.IntRange(1),
     help="Look for masking every so many updates; where it sets in, go back.",
 )
-@click.option("--initialisation", type=click.Choice(["torch", "xavier"]), default="torch", show_default=True)
+@click.option(
+    "--initialisation",
+    type=click.Choice(["torch", "xavier"]),
+    default="torch",
+    show_default=True,
+    help="Weights as torch draws them, or Xavier-uniform with zero biases.",
+)
 @click.option(
     "--out", type=FOLDER, required=True, help="Where to keep checkpoints, and weights.safetensors at the end."
 )
@@ -262,7 +280,7 @@ def _run(
     watch: Watch | None,
     spread: Alone,
 ) -> None:
-    """Train with a bar and a line for each epoch, and say at once if it is stuck."""
+    """Train with a bar and a line for each epoch, say at once if it is stuck, and look at what it came to."""
     from unmask.training import DivergedError
 
     stuck, done = False, -1
@@ -298,7 +316,8 @@ def _run(
             raise Stopped(f"stopped; {advice}") from error
     if done < 0:
         click.echo(f"The run in {out} is over already: give more --epochs or --updates to go on with it.")
-    elif watch and not watch.masked and watch.readings[-1].update < done:
+        done = trainer.updates
+    if watch and not watch.masked and watch.readings[-1].update < done:
         watch(network, done, now=True)
         if watch.masked and watch.healthy:
             watch.restore(network)

@@ -25,8 +25,8 @@ class Epoch:
         number: counted from 1; ``update``: updates done so far.
         loss: the objective's mean over the pass, in nats.
         stuck: loss and accuracy are what guessing gives; a lower learning rate, a warm-up of it or another seed may
-            free it. It is said after 500 updates, or a multiple of that, at once: what is
-            left of the pass then comes by itself. To stop, leave the loop.
+            free it. It is said after 500 updates, or a multiple of that, at once: what is left of the pass then comes
+            by itself. To stop, leave the loop.
         seconds: what the pass took, readings included.
         readings: those that ``watch`` made during the pass.
         returned_to: the update whose weights the model was put back to, because masking was called at the last of the
