@@ -654,6 +654,31 @@ def test_who_stops_a_training_is_told_how_to_go_on(tmp_path, monkeypatch):
     assert "holds no checkpoint; beginning a new run" in unmask(*run[:-1], tmp_path / "none", "--resume").stdout
 
 
+def test_an_objectives_settings_can_be_given(tmp_path):
+    run = ["train", "linear", *DATA, *BOUND, "--updates", 1]
+    given = ["--objective", "logit-distance", "--set", "weight=2", "--set", "alpha=0.02", "--out", tmp_path / "one"]
+    given += ["--set", "step_from_offset=remaining"]
+    assert unmask(*run, *given).exit_code == 0
+    kept = json.loads((tmp_path / "one" / "checkpoint.json").read_text())["settings"]["objective"]
+    assert "weight=2.0, alpha=0.02, step_from_offset='remaining'" in kept
+    given = ["--objective", "pgd", "--set", "steps=3", "--out", tmp_path / "two"]
+    assert unmask(*run, *given).exit_code == 0
+    assert "steps=3, " in json.loads((tmp_path / "two" / "checkpoint.json").read_text())["settings"]["objective"]
+    refused = {
+        ("pgd", "steps=3.5"): "--set steps: expected a whole number, got '3.5'",
+        (
+            "pgd",
+            "stairs=3",
+        ): "--set: expected NAME=VALUE with one of steps, step_size, restarts, start, keep, cl",
+        ("logit-distance", "alpha=1"): "alpha: expected a number from 0 to epsilon (0.1), got 1.0",
+        ("logit-distance", "weight"): "--set weight: expected a number, got ''",
+        ("rfgsm+fgsm", "epsilon=1"): "--set: expected none with this objective, which has none, got epsilon=1",
+    }
+    for (objective, setting), message in refused.items():
+        said = unmask(*run, "--objective", objective, "--set", setting, "--out", tmp_path / "three")
+        assert_refused(said, message)
+
+
 def test_a_model_that_returns_probabilities_is_not_trained(tmp_path, monkeypatch):
     (tmp_path / "soft.py").write_text(
         "from torch import nn\n\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unmask.cli.objective import OBJECTIVES, changed_by, make_objective
 from unmask.cli.options import (
     EPSILON,
     FILE,
@@ -16,7 +17,6 @@ from unmask.cli.options import (
     find_device,
     find_model,
     load_data,
-    load_model,
     model_options,
     progress_bar,
     run_options,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from unmask.data import Dataset
     from unmask.distributed import Alone
     from unmask.numerics import Batches, Model
-    from unmask.objectives import Objective
     from unmask.optim import Schedule
     from unmask.training import Trainer
     from unmask.watch import Watch
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
 WATCHED = 500
 """On so many of the training images masking is looked for."""
 
-OBJECTIVES = (
-    *("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "rfgsm+fgsm", "pgd", "logit-distance", "lambda0"),
-    *("step-distance", "rs-fgsm", "n-fgsm", "gradalign", "gat", "ensemble"),
-)
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corrected", "adam-literal")
 
 
@@ -56,6 +51,13 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corr
     help="What to train on; what each is and costs is in help(unmask.objectives).",
 )
 @click.option("--epsilon", type=EPSILON, help="L-infinity bound that the objective trains against.")
+@click.option(
+    "--set",
+    "changed",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Another value for a setting of the objective or of its attack, such as weight=5 or steps=40; give several.",
+)
 @click.option(
     "--source",
     "sources",
@@ -116,6 +118,7 @@ def train(
     data_dir: Path | None,
     objective: str,
     epsilon: float | None,
+    changed: tuple[str, ...],
     sources: tuple[tuple[str, Path], ...],
     epochs: int,
     updates: int | None,
@@ -164,7 +167,7 @@ def train(
         trainer = Trainer(
             updates=total,
             batch_size=batch_size,
-            objective=_make(objective, epsilon or 0.0, sources, images, place, precision),
+            objective=changed_by(make_objective(objective, epsilon or 0.0, sources, images, place, precision), changed),
             optimizer=optimizer,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -208,34 +211,6 @@ def _schedule(name: str, updates: int, warmup: int) -> Schedule:
     if name == "cosine":
         return Cosine(updates=updates, warmup=warmup)
     return Steps(at=(), factors=(), warmup=warmup) if warmup else Constant()
-
-
-def _make(
-    objective: str,
-    epsilon: float,
-    sources: tuple[tuple[str, Path], ...],
-    data: Dataset,
-    device: torch.device,
-    precision: str,
-) -> Objective:
-    """The objective by this name; an ensemble's sources are loaded as for ``unmask attack``."""
-    import torch
-    from torch import nn
-
-    from unmask.attacks import FGSM
-    from unmask.numerics import Batches
-    from unmask.objectives import PRESETS, Ensemble
-    from unmask.subject import examine
-
-    if objective != "ensemble":
-        return PRESETS[objective](epsilon)
-    dtype = torch.float64 if precision == "float64" else torch.float32
-    batches, models = Batches(device=device), []
-    for name, weights in sources:
-        source = load_model(name, weights, data, device, widths=None, width=None)
-        tried = examine(source, data.images[:2], data.labels[:2], batches=batches, classes=len(data.classes))
-        models.append(tried.model.to(dtype) if isinstance(tried.model, nn.Module) else tried.model)
-    return Ensemble(attack=FGSM(epsilon=epsilon), sources=tuple(models))
 
 
 def _checked(found: Model, name: str, place: torch.device, images: Dataset) -> nn.Module:
