@@ -72,9 +72,13 @@ def launch_all(several: tuple[int, int], place: torch.device, out: Path) -> None
             raise _Refused(str(error)) from error
         if error.code == 3:
             raise Ended(str(error)) from error
-        kept = (out / "checkpoint.json").is_file()
-        advice = "go on from the last checkpoint with --resume" if kept else "there is no checkpoint yet: begin again"
-        raise Ended(f"{error}; {advice}") from error
+        raise Ended(f"{error}; {how_to_go_on(out)}") from error
+
+
+def how_to_go_on(out: Path) -> str:
+    """What can be done about a run that ended early, by what it has kept."""
+    kept = (out / "checkpoint.json").is_file()
+    return "go on from the last checkpoint with --resume" if kept else "there is no checkpoint yet: begin again"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unmask.cli.following import follow, tell_accuracy, tell_readings
 from unmask.cli.objective import OBJECTIVES, changed_by, make_objective
 from unmask.cli.options import (
     EPSILON,
@@ -18,21 +19,17 @@ from unmask.cli.options import (
     find_model,
     load_data,
     model_options,
-    progress_bar,
     run_options,
 )
-from unmask.cli.several import Ended, Stopped, launch_all, member, processes, spread_options
+from unmask.cli.several import launch_all, member, processes, spread_options
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from unmask.data import Dataset
-    from unmask.distributed import Alone
-    from unmask.numerics import Batches, Model
+    from unmask.numerics import Model
     from unmask.optim import Schedule
-    from unmask.training import Trainer
-    from unmask.watch import Watch
 
 WATCHED = 500
 """On so many of the training images masking is looked for."""
@@ -180,13 +177,13 @@ def train(
         if every and epsilon is not None:
             few = images.sample(WATCHED, seed=seed)
             watch = Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
-        _run(trainer, network, images, out, resume, watch, spread)
+        follow(trainer, network, images, out, resume, watch, spread)
         if spread.rank == 0:
             save_weights(network, out / "weights.safetensors")
             click.echo(f"wrote {out / 'weights.safetensors'}")
         if watch:
-            _tell(watch)
-        _validate(network, load_data(data, data_dir, split="validation"), batches)
+            tell_readings(watch)
+        tell_accuracy(network, load_data(data, data_dir, split="validation"), batches)
 
 
 def _refuse_meaningless(
@@ -234,107 +231,3 @@ def _checked(found: Model, name: str, place: torch.device, images: Dataset) -> n
     for note in tried.notes:
         click.echo(note)
     return network
-
-
-def _validate(network: nn.Module, held_out: Dataset, batches: Batches) -> None:
-    from unmask.attacks.trial import predict
-    from unmask.verdict import proportion
-
-    images = held_out.images.to(next(network.parameters()).dtype)
-    (predictions,) = batches(lambda x, y: predict(network, x), images, held_out.labels)
-    share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
-    click.echo(f"validation accuracy {share}")
-
-
-def _run(
-    trainer: Trainer,
-    network: nn.Module,
-    images: Dataset,
-    out: Path,
-    resume: bool,
-    watch: Watch | None,
-    spread: Alone,
-) -> None:
-    """Train with a bar and a line for each epoch, say at once if it is stuck, and look at what it came to."""
-    from unmask.training import DivergedError
-
-    stuck, done = False, -1
-    if resume and not (out / "checkpoint.json").is_file():
-        click.echo(f"--resume: {out} holds no checkpoint; beginning a new run")
-    with progress_bar() as bar:
-        task = bar.add_task("training", total=trainer.updates)
-        epochs = trainer(
-            network,
-            images,
-            checkpoint=out,
-            resume=resume,
-            watch=watch,
-            progress=lambda rows: bar.advance(task, rows),
-            spread=spread,
-        )
-        try:
-            for epoch in epochs:
-                done = epoch.update
-                bar.update(task, completed=done)
-                line = f"epoch {epoch.number}: update {done}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s"
-                click.echo(line + ", stuck" * epoch.stuck)
-                if epoch.stuck and not stuck:
-                    click.echo(_advice(done))
-                stuck = epoch.stuck
-        except DivergedError as error:
-            raise Ended(str(error)) from error
-        except KeyboardInterrupt as error:
-            kept = (out / "checkpoint.json").is_file()
-            advice = (
-                "go on from the last checkpoint with --resume" if kept else "there is no checkpoint yet: begin again"
-            )
-            raise Stopped(f"stopped; {advice}") from error
-    if done < 0:
-        click.echo(f"The run in {out} is over already: give more --epochs or --updates to go on with it.")
-        done = trainer.updates
-    if watch and not watch.masked and watch.readings[-1].update < done:
-        watch(network, done, now=True)
-        if watch.masked and watch.healthy:
-            watch.restore(network)
-
-
-def _advice(done: int) -> str:
-    """What to do about a training at chance after so many updates."""
-    from unmask.training import STUCK_EVERY
-
-    if done < STUCK_EVERY:
-        return (
-            f"The training is at chance at its end, after {done} updates; before {STUCK_EVERY} it is too early to tell "
-            "whether it is stuck: give more --epochs or --updates."
-        )
-    return (
-        "The training is stuck at chance: its loss is that of guessing. Try a lower learning rate (--lr), a warm-up of "
-        "it (--warmup 500), or another --seed."
-    )
-
-
-def _tell(watch: Watch) -> None:
-    """The readings, about twenty of them, and whether masking set in."""
-    from unmask.watch import above_chance
-
-    click.echo(" update   clean    FGSM     PGD  FGSM loss  PGD loss  logit distance")
-    readings = watch.readings
-    for reading in [*readings[:-1][:: math.ceil(len(readings) / 20)], readings[-1]]:
-        shares = (reading.clean_accuracy, reading.fgsm_accuracy, reading.pgd_accuracy)
-        click.echo(
-            f"{reading.update:7}" + "".join(f"{100 * share:6.1f} %" for share in shares) + f"{reading.fgsm_loss:11.4f}"
-            f"{reading.pgd_loss:10.4f}{reading.logit_distance:16.4f}"
-        )
-    last, healthy = readings[-1], watch.healthy
-    if last.masked and healthy:
-        click.echo(
-            f"Masking set in at update {last.update}: {last.masked}. The weights are those of update {healthy.update} "
-            f"again, which left {100 * healthy.pgd_accuracy:.1f} % standing under PGD."
-        )
-    elif above_chance(last, watch.chance):
-        click.echo(f"No masking was seen at {len(readings)} looks, the last at update {last.update}.")
-    else:
-        click.echo(
-            f"Nothing can be said of masking: at update {last.update} accuracy under FGSM is "
-            f"{100 * last.fgsm_accuracy:.1f} %, and guessing gives {100 * watch.chance:.1f} %."
-        )

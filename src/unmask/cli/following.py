@@ -1,0 +1,121 @@
+"""What ``unmask train`` says of a run: as it goes, and of what it came to."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unmask.cli.options import progress_bar
+from unmask.cli.several import Ended, Stopped, how_to_go_on
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from unmask.data import Dataset
+    from unmask.distributed import Alone
+    from unmask.numerics import Batches
+    from unmask.training import Trainer
+    from unmask.watch import Watch
+
+
+def tell_accuracy(network: nn.Module, held_out: Dataset, batches: Batches) -> None:
+    from unmask.attacks.trial import predict
+    from unmask.verdict import proportion
+
+    images = held_out.images.to(next(network.parameters()).dtype)
+    (predictions,) = batches(lambda x, y: predict(network, x), images, held_out.labels)
+    share = proportion(int((predictions == held_out.labels).sum()), len(held_out))
+    click.echo(f"validation accuracy {share}")
+
+
+def follow(
+    trainer: Trainer,
+    network: nn.Module,
+    images: Dataset,
+    out: Path,
+    resume: bool,
+    watch: Watch | None,
+    spread: Alone,
+) -> None:
+    """Train with a bar and a line for each epoch, say at once if it is stuck, and look at what it came to."""
+    from unmask.training import DivergedError
+
+    stuck, done = False, -1
+    if resume and not (out / "checkpoint.json").is_file():
+        click.echo(f"--resume: {out} holds no checkpoint; beginning a new run")
+    with progress_bar() as bar:
+        task = bar.add_task("training", total=trainer.updates)
+        epochs = trainer(
+            network,
+            images,
+            checkpoint=out,
+            resume=resume,
+            watch=watch,
+            progress=lambda rows: bar.advance(task, rows),
+            spread=spread,
+        )
+        try:
+            for epoch in epochs:
+                done = epoch.update
+                bar.update(task, completed=done)
+                line = f"epoch {epoch.number}: update {done}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s"
+                click.echo(line + ", stuck" * epoch.stuck)
+                if epoch.stuck and not stuck:
+                    click.echo(_advice(done))
+                stuck = epoch.stuck
+        except DivergedError as error:
+            raise Ended(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise Stopped(f"stopped; {how_to_go_on(out)}") from error
+    if done < 0:
+        click.echo(f"The run in {out} is over already: give more --epochs or --updates to go on with it.")
+        done = trainer.updates
+    if watch and not watch.masked and watch.readings[-1].update < done:
+        watch(network, done, now=True)
+        if watch.masked and watch.healthy:
+            watch.restore(network)
+
+
+def _advice(done: int) -> str:
+    """What to do about a training at chance after so many updates."""
+    from unmask.training import STUCK_EVERY
+
+    if done < STUCK_EVERY:
+        return (
+            f"The training is at chance at its end, after {done} updates; before {STUCK_EVERY} it is too early to tell "
+            "whether it is stuck: give more --epochs or --updates."
+        )
+    return (
+        "The training is stuck at chance: its loss is that of guessing. Try a lower learning rate (--lr), a warm-up of "
+        "it (--warmup 500), or another --seed."
+    )
+
+
+def tell_readings(watch: Watch) -> None:
+    """The readings, about twenty of them, and whether masking set in."""
+    from unmask.watch import above_chance
+
+    click.echo(" update   clean    FGSM     PGD  FGSM loss  PGD loss  logit distance")
+    readings = watch.readings
+    for reading in [*readings[:-1][:: math.ceil(len(readings) / 20)], readings[-1]]:
+        shares = (reading.clean_accuracy, reading.fgsm_accuracy, reading.pgd_accuracy)
+        click.echo(
+            f"{reading.update:7}" + "".join(f"{100 * share:6.1f} %" for share in shares) + f"{reading.fgsm_loss:11.4f}"
+            f"{reading.pgd_loss:10.4f}{reading.logit_distance:16.4f}"
+        )
+    last, healthy = readings[-1], watch.healthy
+    if last.masked and healthy:
+        click.echo(
+            f"Masking set in at update {last.update}: {last.masked}. The weights are those of update {healthy.update} "
+            f"again, which left {100 * healthy.pgd_accuracy:.1f} % standing under PGD."
+        )
+    elif above_chance(last, watch.chance):
+        click.echo(f"No masking was seen at {len(readings)} looks, the last at update {last.update}.")
+    else:
+        click.echo(
+            f"Nothing can be said of masking: at update {last.update} accuracy under FGSM is "
+            f"{100 * last.fgsm_accuracy:.1f} %, and guessing gives {100 * watch.chance:.1f} %."
+        )
