@@ -389,11 +389,27 @@ def test_a_folded_layer_leaves_the_weights_gradient_alone_where_only_that_in_the
     assert not [one.key for one in profile.key_averages() if "convolution_backward" in one.key]
 
 
-def test_a_folded_layer_under_autocast_is_the_convolution():
-    model = nn.Sequential(nn.Conv2d(1, 9, 3))
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_folded_layer_under_autocast_is_the_convolution_but_for_the_rounding_of_the_images_gradient(bias):
+    model = nn.Sequential(nn.Conv2d(1, 9, 3, bias=bias))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = [gradients(one, images_for(MNIST)) for one in (model, fold_grey(model))]
-    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+        before, after = (gradients(one, images_for(MNIST)) for one in (model, fold_grey(model)))
+    assert after[0].dtype == torch.bfloat16
+    assert all(
+        torch.equal(one, other) for one, other in zip(before[:1] + before[2:], after[:1] + after[2:], strict=True)
+    )
+    torch.testing.assert_close(after[1], before[1], rtol=0.02, atol=0.02 * float(before[1].abs().max()))
+
+
+def test_a_folded_layer_under_autocast_sums_its_bfloat16_products_in_float32():
+    layer = nn.Conv2d(1, 49, 7, bias=False)
+    nn.init.ones_(layer.weight)
+    images = torch.zeros(1, 1, 13, 13, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        sent = fold_grey(nn.Sequential(layer))(images)
+    # The pixel in the middle gets 49 x 49 ones: 2401, of which bfloat16 would lose some 40, added up one by one.
+    (gradient,) = torch.autograd.grad(sent.sum(), images)
+    assert float(gradient[0, 0, 6, 6]) == pytest.approx(49 * 49, rel=2**-8)
 
 
 @pytest.mark.parametrize(

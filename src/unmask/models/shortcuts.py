@@ -44,8 +44,9 @@ def fold_grey(model: nn.Module) -> nn.Module:
     filter place sends back from each position; it is then added up at the pixels. A processor's convolutions work on
     blocks of channels, of which a grey image has one: this gradient, which every step of an attack needs and training
     alone does not, comes several times as fast so, and differs only by rounding. Outputs and the weights' gradient are
-    the same to the last bit. Away from the CPU the layer is the convolution that it was. ``torch.func`` cannot take it,
-    and an audit would name its backward pass as one that may mask: audit the network that it was made of.
+    the same to the last bit, under autocast too. Away from the CPU the layer is the convolution that it was.
+    ``torch.func`` cannot take it, and an audit would name its backward pass as one that may mask: audit the network
+    that it was made of.
 
     Looks at the layers of an ``nn.Sequential``, for 2-d convolutions of one channel, padded by numbers of zeros, with
     no fewer filters than a filter has places, so that Wᵀ g takes no more memory than the outputs; all else is left as
@@ -94,11 +95,15 @@ class FoldedConv2d(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         wanted = torch.is_grad_enabled() and images.requires_grad and images.ndim == 4
-        if not wanted or images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        if not wanted or images.device.type != "cpu":
             return super().forward(images)
-        options = (self.stride, self.padding, self.dilation)
-        output = _Convolved.apply(self.weight, self.bias, [images], *options)  # type: ignore[no-untyped-call]
-        folded: Tensor = _Folded.apply(output, images, self.weight, *options)  # type: ignore[no-untyped-call]
+        weight, bias, options = self.weight, self.bias, (self.stride, self.padding, self.dilation)
+        if torch.is_autocast_enabled("cpu"):
+            coarser = torch.get_autocast_dtype("cpu")
+            images, weight, bias = images.to(coarser), weight.to(coarser), None if bias is None else bias.to(coarser)
+        with torch.autocast("cpu", enabled=False):
+            output = _Convolved.apply(weight, bias, [images], *options)  # type: ignore[no-untyped-call]
+            folded: Tensor = _Folded.apply(output, images, weight, *options)  # type: ignore[no-untyped-call]
         return folded
 
 
@@ -135,7 +140,8 @@ class _Folded(torch.autograd.Function):
         images, filters, height, width = gradient.shape
         places = weight.reshape(filters, -1).t() @ gradient.reshape(images, filters, -1)
         sent = places.reshape(images, *weight.shape[2:], height, width)
-        return gradient, _added_up(sent, ctx.size, *ctx.options), None, None, None, None
+        finer = torch.promote_types(sent.dtype, torch.float32)  # for the sum, as a convolution has it
+        return gradient, _added_up(sent.to(finer), ctx.size, *ctx.options).to(sent.dtype), None, None, None, None
 
 
 def _added_up(
