@@ -687,7 +687,7 @@ def test_a_model_that_returns_probabilities_is_not_trained(tmp_path, monkeypatch
     )
     monkeypatch.syspath_prepend(tmp_path)
     said = unmask("train", "soft:make", *DATA, "--updates", 1, "--out", tmp_path / "run")
-    assert_refused(said, "model: expected soft:make to return logits, got probabilities; leave its softmax away")
+    assert_refused(said, "model: expected logits, got probabilities; leave its softmax away")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in main.commands)], ids=lambda command: " ".join(command))

@@ -456,6 +456,20 @@ def test_an_unknown_optimizer_is_refused(few):
         next(replace(RESUMED, optimizer="lion")(dropping(), few))
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1)), "expected logits, got probabilities"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), r"expected logits \(N, 10\) for 10 classes, got \(N, 7\)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), r"raised RuntimeError on images \(2, 1, 8, 8\)"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_refused_before_anything_is_written(model, message, few, tmp_path):
+    with pytest.raises(ValueError, match=f"^model: {message}"):
+        next(RESUMED(model, few, checkpoint=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 # --- it says when it is of no use
 
 JUMP = replace(RESUMED, optimizer="sgd", schedule=Steps(at=(6,), factors=(1e30,)))

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from unmask.data import Dataset
     from unmask.numerics import Model
     from unmask.optim import Schedule
 
@@ -159,7 +158,7 @@ def train(
         images = load_data(data, data_dir, split="train")
         batches = spread.batches(Batches(size=1000, device=place))
         found = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
-        network = _checked(found, model, place, images)
+        network = _placed(found, model, place)
         total = updates or epochs * math.ceil(len(images) / batch_size)
         trainer = Trainer(
             updates=total,
@@ -210,24 +209,10 @@ def _schedule(name: str, updates: int, warmup: int) -> Schedule:
     return Steps(at=(), factors=(), warmup=warmup) if warmup else Constant()
 
 
-def _checked(found: Model, name: str, place: torch.device, images: Dataset) -> nn.Module:
-    """The network on its device, after it was shown two images; says what had to be said about it.
-
-    Raises:
-        ValueError: it is no torch module, not made for such images, or does not return logits.
-    """
+def _placed(found: Model, name: str, place: torch.device) -> nn.Module:
+    """The network on its device."""
     from torch import nn
-
-    from unmask.numerics import Batches
-    from unmask.subject import LogProbabilities, examine
 
     if not isinstance(found, nn.Module):
         raise ValueError(f"model: expected {name} to return a torch module to train, got {type(found).__name__}")
-    network, classes = found.to(place).eval(), len(images.classes)
-    batches = Batches(device=place)
-    tried = examine(network, images.images[:2], images.labels[:2], batches=batches, classes=classes)
-    if isinstance(tried.model, LogProbabilities):
-        raise ValueError(f"model: expected {name} to return logits, got probabilities; leave its softmax away")
-    for note in tried.notes:
-        click.echo(note)
-    return network
+    return found.to(place)

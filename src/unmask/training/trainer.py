@@ -12,6 +12,8 @@ from torch import nn
 from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
 from unmask.distributed import ALONE, Alone
+from unmask.numerics import Batches
+from unmask.subject import LogProbabilities, examine
 from unmask.training.run import Part, Run
 from unmask.training.settings import Settings
 from unmask.watch import Reading, Watch
@@ -107,13 +109,15 @@ class Trainer(Settings):
             DivergedError: the loss or a weight became NaN or infinite.
             ValueError: the checkpoint is damaged, or of a run with other settings, data or another watch; its folder
                 holds a run that is not to be resumed, or cannot be written to; the watch was used before, or called
-                masking at its first reading; the data is no ``Dataset``.
+                masking at its first reading; the data is no ``Dataset``; the model does not return one finite logit for
+                each of its classes.
         """
         if not isinstance(data, Dataset):
             raise ValueError(f"data: expected an unmask.data.Dataset, got {type(data).__name__}; put tensors into one")
         if resume and checkpoint is None:
             raise ValueError("resume: expected a checkpoint to go on from, got none; name its folder")
         optimizer = self.prepare(model)
+        _check_fits(model, data)
         keeper = self._keeper(checkpoint, data, watch) if checkpoint is not None else None
         if keeper and not (resume and keeper.latest()):
             keeper.begin()
@@ -148,3 +152,11 @@ class Trainer(Settings):
     def _keeper(self, folder: Path | str, data: Dataset, watch: Watch | None) -> Checkpoint:
         settings = self.in_words() | {"data": data.in_words()} | ({"watch": watch.settings} if watch else {})
         return Checkpoint(folder=Path(folder), settings=settings)
+
+
+def _check_fits(model: nn.Module, data: Dataset) -> None:
+    """Show the model two images, so that one which is not made for such data, or has a softmax, is refused by name."""
+    device = next(model.parameters()).device
+    tried = examine(model, data.images[:2], data.labels[:2], batches=Batches(device=device), classes=len(data.classes))
+    if isinstance(tried.model, LogProbabilities):
+        raise ValueError("model: expected logits, got probabilities; leave its softmax away")
