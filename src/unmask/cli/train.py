@@ -81,7 +81,13 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corr
     help="Learning rate.",
 )
 @click.option("--weight-decay", type=click.FloatRange(0), default=0.0, show_default=True)
-@click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True)
+@click.option(
+    "--schedule",
+    type=click.Choice(["constant", "cosine"]),
+    default="constant",
+    show_default=True,
+    help="Of the learning rate; cosine falls to 0 at the run's end, which --resume can then not move.",
+)
 @click.option("--warmup", type=click.IntRange(0), default=0, help="Let the learning rate rise over so many updates.")
 @click.option(
     "--precision", type=click.Choice(["float32", "float64", "bf16-mixed"]), default="float32", show_default=True
