@@ -94,10 +94,10 @@ that they were tried on, as in table 3."""
 TABLE7 = """\
 `MNIST ratio` is to normal training in the same round, `by passes` what the ratio would be if forward, gradient in the
 images and gradient in the weights took the same time each, `share of peak` in per cent of a large matrix product's
-operations per second. Two threads of a processor without matrix units, float32, no readings; the median of the rounds
-with its 95 % interval by order statistics. The bare loops are normal training with nothing but what it needs. An
-ensemble has three untrained sources of the same network here. The paper's FGSM time stands beside `fgsm_only`, whose
-passes it fits."""
+operations per second, in the precision of the methods. The first claim names machine and precision. No readings; the
+median of the rounds with its 95 % interval by order statistics. The bare loops are normal training with nothing but
+what it needs. An ensemble has three untrained sources of the same network here. The paper's FGSM time stands beside
+`fgsm_only`, whose passes it fits."""
 
 NOISE = """\
 For a network that does not mask, the gradient at an image and the one beside it point the same way (cosine 1); rows as

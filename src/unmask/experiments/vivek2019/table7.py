@@ -28,6 +28,7 @@ def table7(runs: Runs) -> Outcome:
             judge(
                 "a method's pass takes little more than what it consists of",
                 *(below(cells, key, bound, "") for key, bound in keys.items()),
+                note="; ".join(said for name in NAMES for said in _machine(runs, name)),
             ),
             judge(
                 "the proposed training takes at most a fifth of PGD training's time (published: a sixth)",
@@ -36,6 +37,15 @@ def table7(runs: Runs) -> Outcome:
             judge("normal training is as fast as the best bare loop", *(below(cells, key, 1.05, "") for key in same)),
         ],
     )
+
+
+def _machine(runs: Runs, name: str) -> list[str]:
+    """What the methods were timed on, if they were."""
+    return [
+        f"{name}: {result['threads']} threads ({result['device']}), {result['precision']}, peak "
+        f"{result['peak'] / 1e9:.0f} GFLOP/s"
+        for result in results_of(runs, grid.timings(runs.profile)[NAMES.index(name)])[:1]
+    ]
 
 
 def times(runs: Runs, name: str) -> Cells:
