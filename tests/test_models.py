@@ -389,6 +389,14 @@ def test_a_folded_layer_leaves_the_weights_gradient_alone_where_only_that_in_the
     assert not [one.key for one in profile.key_averages() if "convolution_backward" in one.key]
 
 
+def test_a_folded_layer_under_autocast_stays_in_float64_as_the_convolution_does():
+    model = nn.Sequential(nn.Conv2d(1, 9, 3)).double()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before, after = (gradients(one, images_for(MNIST).double()) for one in (model, fold_grey(model)))
+    assert after[0].dtype == torch.float64
+    torch.testing.assert_close(after, before)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_folded_layer_under_autocast_is_the_convolution_but_for_the_rounding_of_the_images_gradient(bias):
     model = nn.Sequential(nn.Conv2d(1, 9, 3, bias=bias))

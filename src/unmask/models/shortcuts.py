@@ -98,7 +98,7 @@ class FoldedConv2d(nn.Conv2d):
         if not wanted or images.device.type != "cpu":
             return super().forward(images)
         weight, bias, options = self.weight, self.bias, (self.stride, self.padding, self.dilation)
-        if torch.is_autocast_enabled("cpu"):
+        if torch.is_autocast_enabled("cpu") and images.dtype != torch.float64:  # which autocast leaves as they are
             coarser = torch.get_autocast_dtype("cpu")
             images, weight, bias = images.to(coarser), weight.to(coarser), None if bias is None else bias.to(coarser)
         with torch.autocast("cpu", enabled=False):

@@ -10,7 +10,7 @@ from unmask.experiments.artefact import Estimate, Outcome, Runs, judge
 from unmask.experiments.readings import Result
 from unmask.experiments.vivek2019 import grid
 from unmask.experiments.vivek2019.cells import Cells, above, below, results_of
-from unmask.experiments.vivek2019.config import updates_per_epoch
+from unmask.experiments.vivek2019.config import Config, updates_per_epoch
 
 BARE = ("bare loop", "bare loop, channels last")
 NAMES = ("MNIST", "CIFAR-10")
@@ -44,16 +44,24 @@ def _machine(runs: Runs, name: str) -> list[str]:
     return [
         f"{name}: {result['threads']} threads ({result['device']}), {result['precision']}, peak "
         f"{result['peak'] / 1e9:.0f} GFLOP/s"
-        for result in results_of(runs, grid.timings(runs.profile)[NAMES.index(name)])[:1]
+        for result in _timed(runs, name)
     ]
+
+
+def _timed(runs: Runs, name: str) -> list[Result]:
+    """The timing on this data set, if there is one."""
+    return results_of(runs, _config(runs, name))[:1]
+
+
+def _config(runs: Runs, name: str) -> Config:
+    return grid.timings(runs.profile)[NAMES.index(name)]
 
 
 def times(runs: Runs, name: str) -> Cells:
     """Seconds per pass, their ratio to normal training's, and shares of the peak, on one data set of ``NAMES``."""
     cells = Cells()
-    config = grid.timings(runs.profile)[NAMES.index(name)]
-    for result in results_of(runs, config)[:1]:
-        cells |= _cells(name, result, updates_per_epoch(config))
+    for result in _timed(runs, name):
+        cells |= _cells(name, result, updates_per_epoch(_config(runs, name)))
         best = min(BARE, key=lambda one: median(result["seconds"][one]))
         cells[f"normal over the best bare loop, {name}"] = _ratio(result, "normal", best)
     return cells
