@@ -282,7 +282,7 @@ def test_a_true_claim_is_confirmed(data, audits, monkeypatch):
     monkeypatch.chdir(audits)
     record = Report.from_json("trained/report.json")
     count = 60 - record.robust.count
-    result = verify("trained", "--model", "mlp", "--widths", 64, "--weights", "weights.safetensors", *data)
+    result = verify("trained", "--model", "mlp", "--weights", "weights.safetensors", *data)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == f"{count} of 60 images are said to fool the model at epsilon 0.1."
@@ -560,6 +560,13 @@ def test_a_stopped_training_is_resumed(tmp_path):
     other = unmask(*run, "--updates", 18, "--out", tmp_path / "parts", "--resume", "--lr", 0.1)
     assert other.exit_code == 2
     assert "is of a run with learning_rate 0.001, got 0.1; resume with the same settings" in other.stderr
+
+
+def test_the_widths_of_a_source_are_those_of_its_weights(tmp_path):
+    unmask("train", "mlp", "--widths", "7", *DATA, "--updates", 1, "--out", tmp_path / "narrow")
+    run = ["train", "mlp", *DATA, "--objective", "ensemble", *BOUND, "--updates", 1, "--out", tmp_path / "run"]
+    result = unmask(*run, "--source", "mlp", tmp_path / "narrow" / "weights.safetensors")
+    assert result.exit_code == 0, result.stderr
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from unmask import models
-from unmask.models import BUILT_IN, build, fold_grey, initialise, lenet, mlp, pool_first, resnet, vgg
+from unmask.models import BUILT_IN, build, fold_grey, initialise, lenet, mlp, pool_first, resnet, vgg, widths_of
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 
@@ -42,6 +42,22 @@ def images_for(inputs, count=3, seed=0):
 
 
 # --- shapes
+
+
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [(name, {"width": width}) for name in TAKES_WIDTH for width in (3, 20)]
+    + [("mlp", {"widths": widths}) for widths in ((), (5,), (12, 11, 10, 9, 8, 7, 6))],
+)
+def test_the_widths_are_read_from_the_weights_in_whatever_order(name, widths):
+    inputs = CIFAR if name.startswith(("resnet", "vgg")) else MNIST
+    saved = build(name, inputs=inputs, classes=3, **widths).state_dict()
+    assert widths_of(name, dict(sorted(saved.items())), inputs=inputs, classes=3) == widths
+
+
+@pytest.mark.parametrize(("name", "other"), [("resnet-18", "resnet-34"), ("lenet+", "mlp"), ("linear", "mlp")])
+def test_another_networks_weights_say_nothing_of_the_widths(name, other):
+    assert widths_of(name, small(other, CIFAR).state_dict(), inputs=CIFAR, classes=10) == {}
 
 
 @settings(max_examples=60, deadline=None)

@@ -63,8 +63,16 @@ def together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 network_options = together(
-    click.option("--widths", type=Listed(click.INT), help="Hidden units of the built-in mlp, e.g. 600,128."),
-    click.option("--width", type=click.IntRange(1), help="Channels of a built-in convolutional network's first layer."),
+    click.option(
+        "--widths",
+        type=Listed(click.INT),
+        help="Hidden units of the built-in mlp, e.g. 600,128; else those of its weights.",
+    ),
+    click.option(
+        "--width",
+        type=click.IntRange(1),
+        help="Channels of a built-in convolutional network's first layer; else those of its weights.",
+    ),
 )
 
 model_options = together(click.argument("model", metavar="MODEL"), network_options)
@@ -150,9 +158,14 @@ def find_model(
         if name not in BUILT_IN:
             names = ", ".join(BUILT_IN)
             raise ValueError(f"model: expected PACKAGE.MODULE:FACTORY, FILE.onnx or one of {names}, got {name!r}")
-        shape: tuple[int, int, int] = tuple(data.images.shape[1:])  # type: ignore[assignment]
-        return build(name, inputs=shape, classes=len(data.classes), widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
+        inputs, classes = _shape(data), len(data.classes)
+        return build(name, inputs=inputs, classes=classes, widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
     return made("model", name)  # type: ignore[no-any-return]
+
+
+def _shape(data: Dataset) -> tuple[int, int, int]:
+    """Channels, height and width of one of the images."""
+    return tuple(data.images.shape[1:])  # type: ignore[return-value]
 
 
 def made(what: str, name: str, **settings: Any) -> Any:
@@ -190,19 +203,25 @@ def load_model(
 ) -> Model:
     """A model with its weights, on the device. A built-in network without weights is refused: nothing was learned.
 
+    Unless they are given, the widths of a built-in network are those of its weights.
+
     Raises:
         ValueError: there is no such model, or the weights are missing or not its own.
     """
     from torch import nn
 
-    from unmask.weights import load_weights
+    from unmask.models import BUILT_IN, widths_of
+    from unmask.weights import load_weights, read_tensors
 
-    model = find_model(name, data, widths=widths, width=width)
-    built_in = ":" not in name and not name.endswith(".onnx")
+    given: dict[str, Any] = {"widths": widths, "width": width}
+    built_in = name in BUILT_IN
+    if built_in and weights is not None and widths is None and width is None:
+        given |= widths_of(name, read_tensors(weights), inputs=_shape(data), classes=len(data.classes))
+    model = find_model(name, data, **given)
+    if built_in and weights is None:
+        raise ValueError(f"weights: expected a file for the built-in {name}, got none; pass --weights FILE")
     if built_in and isinstance(model, nn.Module):
         model.eval()
-    if weights is None and built_in:
-        raise ValueError(f"weights: expected a file for the built-in {name}, got none; pass --weights FILE")
     if isinstance(model, nn.Module):
         if weights is not None:
             load_weights(model, weights)

@@ -6,19 +6,19 @@ whose truth is known: wrappers and activations that mask on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import signature
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unmask.models import lenet, mlp, resnet, vgg
 from unmask.models.geometry import Shape
 from unmask.models.shortcuts import fold_grey, pool_first
 
-__all__ = ["BUILT_IN", "Initialisation", "Shape", "build", "fold_grey", "initialise", "pool_first"]
+__all__ = ["BUILT_IN", "Initialisation", "Shape", "build", "fold_grey", "initialise", "pool_first", "widths_of"]
 
 Initialisation = Literal["torch", "xavier"]
 """Torch's own initialisation, or Xavier-uniform weights with zero biases."""
@@ -83,6 +83,28 @@ def build(
         model = BUILT_IN[name](inputs=inputs, classes=classes, **given)
     initialise(model, initialisation, seed)
     return model
+
+
+def widths_of(name: str, tensors: Mapping[str, Tensor], *, inputs: Shape, classes: int) -> dict[str, Any]:
+    """The ``width`` or ``widths`` with which ``build`` makes the network that these tensors are the weights of.
+
+    Nothing is returned where the network has none, or where the tensors are another network's.
+
+    Example:
+        >>> saved = build("lenet+", inputs=(1, 8, 8), classes=10, width=4).state_dict()
+        >>> widths_of("lenet+", saved, inputs=(1, 8, 8), classes=10)
+        {'width': 4}
+    """
+    taken = signature(BUILT_IN[name]).parameters
+    if "widths" in taken:
+        matrices = sorted((key for key, tensor in tensors.items() if tensor.ndim == 2), key=lambda key: (len(key), key))
+        return {"widths": tuple(len(tensors[key]) for key in matrices[:-1])} if matrices else {}
+    if "width" in taken:
+        narrow = build(name, inputs=inputs, classes=classes, width=1).state_dict()
+        first = next(iter(narrow))
+        if narrow.keys() == tensors.keys() and tensors[first].ndim:
+            return {"width": len(tensors[first])}
+    return {}
 
 
 def initialise(model: nn.Module, method: Initialisation, seed: int) -> None:
