@@ -1,10 +1,13 @@
-"""Optimizers: the printed Adam's readings."""
+"""Optimizers: the printed Adam's readings, and those of the user's own."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD, AdamW, Rprop
 
 from unmask.optim import OPTIMIZERS, PrintedAdam, Steps, make_optimizer
 
@@ -56,6 +59,37 @@ def test_the_readings_go_by_name():
     parameters = [nn.Parameter(torch.zeros(1))]
     assert make_optimizer("adam-literal", parameters, learning_rate=0.1).reading == "literal"
     assert {"adam", "adam-double-corrected", "adam-literal"} <= set(OPTIMIZERS)
+
+
+class NoOptimizer:
+    def __init__(self, parameters, lr):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("lion", "expected one of sgd, momentum, .*, or a class of torch.optim, got 'lion'"),
+        (SGD([torch.zeros(1)]), "or a class of torch.optim, got a SGD"),
+        (partial(SGD, nesterof=True), r"nesterof=True\) cannot be made: .* unexpected keyword"),
+        (NoOptimizer, "NoOptimizer'> to make one of torch's, got NoOptimizer"),
+    ],
+)
+def test_what_makes_no_optimizer_is_refused(wanted, message):
+    with pytest.raises(ValueError, match=f"optimizer: .*{message}"):
+        make_optimizer(wanted, [nn.Parameter(torch.zeros(1))], learning_rate=0.1)
+
+
+@pytest.mark.parametrize(("own", "given", "used"), [(0.01, 0.0, 0.01), (0.01, 0.3, 0.3)])
+def test_a_weight_decay_of_0_leaves_it_to_the_class(own, given, used):
+    wanted = partial(AdamW, weight_decay=own)
+    made = make_optimizer(wanted, [nn.Parameter(torch.zeros(1))], learning_rate=0.1, weight_decay=given)
+    assert made.defaults["weight_decay"] == used
+
+
+def test_a_class_without_a_weight_decay_is_made_all_the_same():
+    made = make_optimizer(Rprop, [nn.Parameter(torch.zeros(1))], learning_rate=0.1)
+    assert made.defaults["lr"] == 0.1
 
 
 def test_a_warm_up_rises_in_a_line_to_where_the_steps_are():

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
 
 from unmask.attacks import FGSM, PGD, RFGSM
 from unmask.attacks.trial import predict
@@ -139,9 +141,11 @@ def test_the_global_random_state_is_left_alone(few):
 
 # --- it goes on from where it was
 
+NESTEROV = partial(SGD, momentum=0.9, nesterov=True)
+
 
 @pytest.mark.parametrize("stopped_after", [1, 2, 3])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, NESTEROV], ids=[*OPTIMIZERS, "nesterov"])
 def test_a_resumed_run_is_the_same_run(optimizer, stopped_after, few, tmp_path):
     trainer = replace(RESUMED, optimizer=optimizer)
     through = dropping()

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adagrad, Adam, Optimizer, RMSprop
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 Reading = Literal["standard", "double_corrected", "literal"]
 """How the Adam that Yanagita & Yamamura 2018 print can be read; see ``PrintedAdam``."""
@@ -81,6 +81,7 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "adagrad": lambda parameters, **options: Adagrad(parameters, **options),
     "rmsprop": lambda parameters, **options: RMSprop(parameters, alpha=0.9, **options),
     "adam": lambda parameters, **options: Adam(parameters, fused=True, **options),
+    "adamw": lambda parameters, **options: AdamW(parameters, fused=True, **options),
     "adam-double-corrected": partial(PrintedAdam, reading="double_corrected"),
     "adam-literal": partial(PrintedAdam, reading="literal"),
 }
@@ -89,20 +90,38 @@ The last two are readings of a misprint, see ``PrintedAdam``."""
 
 
 def make_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float = 0.0
+    wanted: str | Callable[..., Optimizer],
+    parameters: Iterable[nn.Parameter],
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
 ) -> Optimizer:
-    """An optimizer of ``torch.optim`` with the settings named in ``OPTIMIZERS``.
+    """An optimizer by its name in ``OPTIMIZERS``, or by a class of ``torch.optim``, which may be in a ``partial``.
+
+    A class is called with the parameters and ``lr``, and with ``weight_decay`` if that is not 0.
 
     Raises:
-        ValueError: unknown name; the message lists the known ones.
+        ValueError: unknown name; the message lists the known ones. Or what is wanted makes no optimizer.
 
     Example:
         >>> make_optimizer("sgd", nn.Linear(1, 1).parameters(), learning_rate=0.1).defaults["lr"]
         0.1
+        >>> nesterov = partial(SGD, momentum=0.9, nesterov=True)
+        >>> make_optimizer(nesterov, nn.Linear(1, 1).parameters(), learning_rate=0.1).defaults["nesterov"]
+        True
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {name!r}")
-    return OPTIMIZERS[name](parameters, lr=learning_rate, weight_decay=weight_decay)
+    if isinstance(wanted, str) and wanted in OPTIMIZERS:
+        return OPTIMIZERS[wanted](parameters, lr=learning_rate, weight_decay=weight_decay)
+    if not callable(wanted):
+        got = repr(wanted) if isinstance(wanted, str) else f"a {type(wanted).__name__}"
+        raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, or a class of torch.optim, got {got}")
+    try:
+        made = wanted(parameters, lr=learning_rate, **({"weight_decay": weight_decay} if weight_decay else {}))
+    except TypeError as error:
+        raise ValueError(f"optimizer: {wanted} cannot be made: {error}") from error
+    if not isinstance(made, Optimizer):
+        raise ValueError(f"optimizer: expected {wanted} to make one of torch's, got {type(made).__name__}")
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

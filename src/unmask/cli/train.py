@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 WATCHED = 500
 """On so many of the training images masking is looked for."""
 
-OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corrected", "adam-literal")
+OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-double-corrected", "adam-literal")
 
 
 @click.command()
@@ -60,7 +60,7 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adam-double-corr
     type=(str, FILE),
     multiple=True,
     metavar="MODEL WEIGHTS",
-    help="For ensemble: a finished model of its default width to make images against; give several.",
+    help="For ensemble: a finished model to make images against; give several.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--updates", type=click.IntRange(1), help="Stop after so many gradient steps, in place of --epochs.")

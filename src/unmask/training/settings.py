@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from inspect import signature
 from typing import Literal
@@ -33,7 +34,7 @@ class Settings:
     updates: int
     batch_size: int = 125
     objective: Objective = field(default_factory=Normal)
-    optimizer: str = "adam"
+    optimizer: str | Callable[..., Optimizer] = "adam"
     learning_rate: float = 0.001
     weight_decay: float = 0.0
     schedule: Schedule = field(default_factory=Constant)

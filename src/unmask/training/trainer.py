@@ -61,9 +61,11 @@ class Trainer(Settings):
         objective: what is minimised, such as ``Normal()``, ``Adversarial(attack=FGSM(epsilon=0.3))`` or
             ``LogitDistance(epsilon=0.3)`` of ``unmask.objectives``: called with the model, a batch and the update's
             number, it returns the loss.
-        optimizer: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, or one of two readings of a
-            misprint of it, ``"adam-double-corrected"`` and ``"adam-literal"``.
-        learning_rate: before the schedule; ``weight_decay``: of the L2 penalty.
+        optimizer: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, or one of two
+            readings of a misprint of Adam, ``"adam-double-corrected"`` and ``"adam-literal"``; or a class of
+            ``torch.optim``, as it is or with settings in a ``functools.partial``.
+        learning_rate: before the schedule; ``weight_decay``: of the L2 penalty, or decoupled from it for ``"adamw"``;
+            0 leaves it to the class, where one is given.
         schedule: the learning rate's factor as a function of the update's number, counted from 0.
         precision: ``"float32"``, ``"float64"``, or ``"bf16-mixed"``: weights in float32, the passes under autocast.
         channels_last: lay images and filters out as (N, H, W, C), which convolutions often prefer.
