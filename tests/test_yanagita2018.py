@@ -184,7 +184,9 @@ def test_the_penalty_is_tensorflows_l2_loss_on_the_matrices():
     ("parts", "verdict"),
     [
         ([("above", [99.0, 99.1, 99.2])], "reproduced"),
-        ([("above", [90.0, 99.0, 99.9])], "partly"),
+        ([("above", [90.0, 99.0, 99.9])], "open"),
+        ([("above", [90.0, 99.0, 99.9]), ("above", [99.0, 99.1, 99.2])], "partly"),
+        ([("above", [90.0, 99.0, 99.9]), ("below", [99.0, 99.1, 99.2])], "not reproduced"),
         ([("below", [99.0, 99.1, 99.2])], "not reproduced"),
         ([("above", [99.0]), ("below", [99.0])], "partly"),
         ([("above", [99.0]), ("above", [])], "not judged"),

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from unmask.sweeps import identify
 
-Verdict = Literal["reproduced", "partly", "not reproduced", "not judged"]
-"""``"not judged"``: runs that the claim needs are missing."""
+Verdict = Literal["reproduced", "partly", "not reproduced", "open", "not judged"]
+"""``"open"``: more seeds are needed; ``"not judged"``: runs that the claim needs are missing."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +123,19 @@ class Part:
 
 
 def judge(claim: str, *parts: Part, note: str = "") -> dict[str, str]:
-    """A claim with its verdict: reproduced if every part holds, not reproduced if every part fails, else partly.
+    """A claim with its verdict: reproduced if every part holds, partly if one does; else not reproduced if one fails.
+
+    It is open where the interval of every part lies across its bound.
 
     Example:
         >>> judge("it rises", Part(what="rise", values=[2.0], side="above", bound=0, unit="points"))["verdict"]
         'reproduced'
     """
     states = [part.state for part in parts]
-    verdict: Verdict = "partly"
-    if "missing" in states or not states:
-        verdict = "not judged"
-    elif set(states) == {"holds"}:
-        verdict = "reproduced"
-    elif set(states) == {"fails"}:
-        verdict = "not reproduced"
+    verdict: Verdict = "not judged"
+    if states and "missing" not in states:
+        some: Verdict = "partly" if "holds" in states else "not reproduced" if "fails" in states else "open"
+        verdict = "reproduced" if set(states) == {"holds"} else some
     evidence = "; ".join(map(str, parts)) + (f". {note}" if note else "")
     return {"claim": claim, "verdict": verdict, "evidence": evidence}
 

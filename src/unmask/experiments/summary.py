@@ -29,7 +29,7 @@ INTERVALS = (
     "be, so that with few seeds some pass 0 or 100. With one seed there is none."
 )
 
-VERDICTS = ("reproduced", "partly", "not reproduced", "not judged")
+VERDICTS = ("reproduced", "partly", "not reproduced", "open", "not judged")
 """In the order in which they are counted."""
 
 
