@@ -622,7 +622,9 @@ def test_masking_is_watched(tmp_path):
     assert [int(line.split()[0]) for line in table.splitlines()] == [1, *range(50, update + 1, 50)]
     assert f"The weights are those of update {update - 50} again, which left " in said
     assert f"update {update}, loss" in masked.stdout
-    assert unmask(*run, "--resume").stdout.splitlines()[-3:] == masked.stdout.splitlines()[-3:]
+    resumed = unmask(*run, "--updates", 2000, "--resume").stdout
+    assert "is over already: masking ended it. Begin another in a folder of its own" in resumed
+    assert resumed.splitlines()[-3:] == masked.stdout.splitlines()[-3:]
     unwatched = unmask("train", "mlp", *DATA, "--watch", 50, "--out", tmp_path / "other")
     assert_refused(unwatched, "--watch: is for training against an attack; give --objective and --epsilon")
     healthy = [*settings[:-1], 0.001, "--updates", 30, "--watch", 1, "--out", tmp_path / "healthy"]
@@ -661,9 +663,17 @@ def test_who_stops_a_training_is_told_how_to_go_on(tmp_path, monkeypatch):
     assert "holds no checkpoint; beginning a new run" in unmask(*run[:-1], tmp_path / "none", "--resume").stdout
 
 
+def test_data_without_validation_images_is_refused_before_training(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "few.npz", images=rng.random((3, 8, 8)).astype("float32"), labels=np.arange(3))
+    run = ["train", "linear", "--data", tmp_path / "few.npz", "--updates", 1, "--out", tmp_path / "run"]
+    assert_refused(unmask(*run), "expected images in 'validation', got none")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_objectives_settings_can_be_given(tmp_path):
     run = ["train", "linear", *DATA, *BOUND, "--updates", 1]
-    given = ["--objective", "logit-distance", "--set", "weight=2", "--set", "alpha=0.02", "--out", tmp_path / "one"]
+    given = ["--objective", "logit-distance", "--set", "weight=2", "--set", "alpha=1/50", "--out", tmp_path / "one"]
     given += ["--set", "step_from_offset=remaining"]
     assert unmask(*run, *given).exit_code == 0
     kept = json.loads((tmp_path / "one" / "checkpoint.json").read_text())["settings"]["objective"]
@@ -678,8 +688,9 @@ def test_an_objectives_settings_can_be_given(tmp_path):
             "stairs=3",
         ): "--set: expected NAME=VALUE with one of steps, step_size, restarts, start, keep, cl",
         ("logit-distance", "alpha=1"): "alpha: expected a number from 0 to epsilon (0.1), got 1.0",
+        ("logit-distance", "alpha=1/0"): "--set alpha: expected a number, got '1/0'",
         ("logit-distance", "weight"): "--set weight: expected a number, got ''",
-        ("rfgsm+fgsm", "epsilon=1"): "--set: expected none with this objective, which has none, got epsilon=1",
+        ("rfgsm+fgsm", "epsilon=1"): "--set: expected none: this objective has no settings, got epsilon=1",
     }
     for (objective, setting), message in refused.items():
         said = unmask(*run, "--objective", objective, "--set", setting, "--out", tmp_path / "three")

@@ -71,12 +71,11 @@ def follow(
         except KeyboardInterrupt as error:
             raise Stopped(f"stopped; {how_to_go_on(out)}") from error
     if done < 0:
-        click.echo(f"The run in {out} is over already: give more --epochs or --updates to go on with it.")
-        done = trainer.updates
-    if watch and not watch.masked and watch.readings[-1].update < done:
-        watch(network, done, now=True)
-        if watch.masked and watch.healthy:
-            watch.restore(network)
+        over = f"The run in {out} is over already"
+        if watch and watch.masked:
+            click.echo(f"{over}: masking ended it. Begin another in a folder of its own, with another --objective.")
+        else:
+            click.echo(f"{over}: give more --epochs or --updates to go on with it.")
 
 
 def _advice(done: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +59,12 @@ def changed_by(objective: Any, settings: Iterable[str]) -> Any:
         own = _settings(objective)
         known = _settings(getattr(objective, "attack", None)) | own
         if name not in known:
-            wanted = (
-                f"NAME=VALUE with one of {', '.join(known)}" if known else "none with this objective, which has none"
-            )
+            wanted = f"NAME=VALUE with one of {', '.join(known)}" if known else "none: this objective has no settings"
             raise click.UsageError(f"--set: expected {wanted}, got {setting}")
         was = known[name]
         try:
-            value = text if isinstance(was, str) else int(text) if isinstance(was, int) else float(text)
-        except ValueError:
+            value = text if isinstance(was, str) else int(text) if isinstance(was, int) else float(Fraction(text))
+        except (ValueError, ZeroDivisionError):
             kind = "a whole number" if isinstance(was, int) else "a number"
             raise click.UsageError(f"--set {name}: expected {kind}, got {text!r}") from None
         if name in own:

@@ -161,7 +161,7 @@ def train(
         launch_all(several, find_device(device), out)
         return
     with member(device, several, strategy) as (spread, place):
-        images = load_data(data, data_dir, split="train")
+        images, held_out = (load_data(data, data_dir, split=split) for split in ("train", "validation"))
         batches = spread.batches(Batches(size=1000, device=place))
         found = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
         network = _placed(found, model, place)
@@ -188,7 +188,7 @@ def train(
             click.echo(f"wrote {out / 'weights.safetensors'}")
         if watch:
             tell_readings(watch)
-        tell_accuracy(network, load_data(data, data_dir, split="validation"), batches)
+        tell_accuracy(network, held_out, batches)
 
 
 def _refuse_meaningless(
