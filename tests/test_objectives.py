@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from unmask.attacks import FGSM, PGD, RFGSM, RSFGSM
+from unmask.attacks import FGSM, PGD, RFGSM, RSFGSM, Through
 from unmask.cli.train import OBJECTIVES, OPTIMIZERS
 from unmask.losses import cross_entropy, log_odds
 from unmask.models import build
@@ -36,6 +36,7 @@ from unmask.objectives import (
     Tempered,
     soft_labels,
 )
+from unmask.objectives.objective import at_step
 from unmask.optim import OPTIMIZERS as KNOWN_OPTIMIZERS
 from unmask.threat import Linf
 from unmask.training import Trainer
@@ -245,6 +246,30 @@ def test_it_can_be_measured_where_gradients_are_switched_off(objective, batch):
         with mode():
             losses.append(objective(Watched(), *batch))
     torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "normal"])
+def test_images_outside_0_to_1_are_refused_by_whatever_moves_them(name, model, batch):
+    images, labels = batch
+    with pytest.raises(ValueError, match=r"images: expected pixels in \[0, 1\], got .*; put normalisation inside"):
+        PRESETS[name](0.1)(model, 4 * images - 2, labels)
+
+
+def test_the_noise_of_an_attack_within_another_is_that_of_the_step_too():
+    attack = Through(attack=PGD(epsilon=0.1, seed=5), stand_in=nn.Flatten())
+    first, second = (at_step(attack, step).attack.seed for step in (1, 2))
+    assert len({first, second, 5}) == 3
+
+
+def test_an_attack_that_is_no_dataclass_keeps_its_noise(batch):
+    class Own:
+        seed = 3
+
+        def __call__(self, model, images, labels):
+            return images
+
+    attack = Own()
+    assert at_step(attack, 1) is attack
 
 
 def test_an_attack_is_any_function(model, batch):

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Rprop
+from torch.optim import LBFGS, SGD, AdamW, Rprop
 
 from unmask.optim import OPTIMIZERS, PrintedAdam, Steps, make_optimizer
 
@@ -72,6 +72,7 @@ class NoOptimizer:
         ("lion", "expected one of sgd, momentum, .*, or a class of torch.optim, got 'lion'"),
         (SGD([torch.zeros(1)]), "or a class of torch.optim, got a SGD"),
         (partial(SGD, nesterof=True), r"nesterof=True\) cannot be made: .* unexpected keyword"),
+        (LBFGS, "LBFGS'>, which asks for a closure"),
         (NoOptimizer, "NoOptimizer'> to make one of torch's, got NoOptimizer"),
     ],
 )

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.nn import functional
+from torch.optim import SGD, RMSprop
 
 from unmask.attacks import FGSM, PGD, RFGSM
 from unmask.attacks.trial import predict
@@ -441,8 +442,10 @@ def test_a_damaged_checkpoint_is_refused(pattern, damage, message, few, tmp_path
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"updates": 0}, "updates and batch_size: expected at least 1, got 0 and 30"),
-        ({"batch_size": 0}, "updates and batch_size: expected at least 1, got 10 and 0"),
+        ({"updates": 0}, "updates and batch_size: expected whole numbers from 1 up, got 0 and 30"),
+        ({"batch_size": 0}, "updates and batch_size: expected whole numbers from 1 up, got 10 and 0"),
+        ({"updates": 3.0}, "updates and batch_size: expected whole numbers from 1 up, got 3.0 and 30"),
+        ({"schedule": 0.1}, r"schedule: expected one of unmask.optim, such as Constant\(\), got 0.1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number above 0, got nan"),
         ({"weight_decay": -1}, "weight_decay: expected a finite number from 0 up, got -1"),
         ({"objective": "fgsm"}, "objective: expected one of unmask.objectives, .* got 'fgsm'"),
@@ -460,11 +463,40 @@ def test_an_unknown_optimizer_is_refused(few):
         next(replace(RESUMED, optimizer="lion")(dropping(), few))
 
 
+def test_functions_that_make_optimizers_are_told_apart_by_what_they_make(few, tmp_path):
+    first, second = (partial(made, momentum=0.9) for made in (SGD, RMSprop))
+    functions = [lambda parameters, lr, made=made, **options: made(parameters, lr=lr) for made in (first, second)]
+    next(replace(RESUMED, optimizer=functions[0])(dropping(), few, checkpoint=tmp_path))
+    with pytest.raises(ValueError, match=r"is of a run with optimizer SGD \{.*, got RMSprop \{"):
+        next(replace(RESUMED, optimizer=functions[1])(dropping(), few, checkpoint=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [
+        (lambda logits: functional.cross_entropy(logits, logits.argmax(1), reduction="none"), r"shape \(30,\)"),
+        (lambda logits: logits.sum().item(), "float"),
+        (lambda logits: logits.detach().sum(), r"shape \(\)"),
+    ],
+)
+def test_an_objective_that_returns_no_loss_is_refused(loss, found, few):
+    with pytest.raises(ValueError, match=rf"objective: expected a loss of shape \(\) with a gradient, got {found}"):
+        next(replace(RESUMED, objective=lambda model, images, labels, *, step: loss(model(images)))(dropping(), few))
+
+
+def test_a_watch_is_a_watch(few):
+    with pytest.raises(ValueError, match=r"watch: expected an unmask\.watch\.Watch, got int"):
+        next(RESUMED(dropping(), few, watch=100))
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1)), "expected logits, got probabilities"),
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), r"expected logits \(N, 10\) for 10 classes, got \(N, 7\)"),
+        (nn.Flatten(), "expected weights to train, got none that ask for a gradient"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False), "expected weights to train, got none"),
+        (torch.flatten, "expected a torch module to train, got builtin_function_or_method"),
         (nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), r"raised RuntimeError on images \(2, 1, 8, 8\)"),
     ],
 )
@@ -480,17 +512,20 @@ JUMP = replace(RESUMED, optimizer="sgd", schedule=Steps(at=(6,), factors=(1e30,)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_the_last_good_checkpoint(few, tmp_path):
-    epochs = JUMP(build("mlp", inputs=(1, 8, 8), classes=10, widths=(16,)), few, checkpoint=tmp_path)
+    model = build("mlp", inputs=(1, 8, 8), classes=10, widths=(16,))
+    epochs = JUMP(model, few, checkpoint=tmp_path)
     assert next(epochs).update == 4
     with pytest.raises(
         DivergedError,
         match=r"^loss: expected a finite number, got (nan|inf) at update 8; the last good checkpoint is .*"
-        r"checkpoint\.json; try a lower learning rate$",
+        r"checkpoint\.json; begin again in another folder, at a lower learning rate$",
     ) as caught:
         next(epochs)
     assert caught.value.update == 8
     assert caught.value.checkpoint == tmp_path / "checkpoint.json"
     assert json.loads(caught.value.checkpoint.read_text())["update"] == 4
+    with pytest.raises(DivergedError, match="at update 8"):  # the weights are put back before they are looked at
+        next(JUMP(model, few, checkpoint=tmp_path, resume=True))
 
 
 def test_a_run_that_diverged_does_not_go_on_for_long(digits):

@@ -15,7 +15,7 @@ from unmask.models import build
 from unmask.numerics import Batches, random_signs
 from unmask.objectives import PRESETS
 from unmask.training import Trainer
-from unmask.watch import Reading, Rule, Watch
+from unmask.watch import Reading, Rule, Watch, above_chance
 
 HEALTHY = Reading(
     update=1, clean_accuracy=0.99, fgsm_accuracy=0.9, pgd_accuracy=0.8, fgsm_loss=0.3, pgd_loss=0.5, logit_distance=0.1
@@ -250,6 +250,19 @@ def test_without_a_rule_it_only_reads(masked, digits):
     assert_same(watched, alone)
 
 
+def test_the_last_look_ends_a_run_as_any_other(masked, digits, tmp_path):
+    """Its checkpoint too holds the healthy weights, and the run is over."""
+    trainer = replace(MASKS, updates=masked[2][-1].update)
+    watch = watching(digits, every=10_000)
+    epochs = list(trainer(network(), digits, watch=watch, checkpoint=tmp_path))
+    assert (epochs[-1].returned_to, [one.update for one in watch.readings]) == (1, [1, trainer.updates])
+    longer, again = replace(trainer, updates=10_000), watching(digits, every=10_000)
+    other, begun = network(seed=1), network()
+    assert list(longer(other, digits, watch=again, checkpoint=tmp_path, resume=True)) == []
+    next(replace(trainer, updates=1)(begun, digits))
+    assert_same(other, begun)
+
+
 @pytest.mark.parametrize("left", [1, 2, 4])
 def test_a_resumed_run_is_watched_as_if_it_had_run_through(left, masked, digits, tmp_path):
     """Also where the last healthy weights are older than the checkpoint."""
@@ -297,8 +310,22 @@ def test_each_run_has_a_watch_of_its_own(masked, digits):
 
 
 @pytest.mark.parametrize(
+    ("chance", "least"), [(0.0, 0.0), (0.1, 0.15), (0.5, 0.75), (0.72, 0.86)], ids=lambda value: f"{value:g}"
+)
+def test_well_above_guessing_is_where_a_network_can_be(chance, least):
+    below, above = (replace(HEALTHY, fgsm_accuracy=least + move) for move in (-1e-6, 1e-6))
+    assert (above_chance(below, chance), above_chance(above, chance)) == (False, True)
+
+
+def test_a_function_cannot_be_watched(digits):
+    with pytest.raises(ValueError, match="model: expected a torch module to watch, got builtin_function_or_method"):
+        watching(digits)(torch.flatten, 1)
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda x, y: Watch(epsilon="8/255", images=x, labels=y), "epsilon: expected a number such as 8/255, got text"),
         (lambda x, y: Watch(epsilon=8, images=x, labels=y), r"epsilon: expected a number in \[0, 1\], got 8"),
         (lambda x, y: Watch(epsilon=0.1, images=255 * x, labels=y), r"images: expected pixels in \[0, 1\], got"),
         (lambda x, y: Watch(epsilon=0.1, images=x, labels=y[:1]), "labels: expected int64 of shape"),

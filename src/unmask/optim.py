@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any, Literal, get_args
 
 import torch
@@ -121,6 +122,8 @@ def make_optimizer(
         raise ValueError(f"optimizer: {wanted} cannot be made: {error}") from error
     if not isinstance(made, Optimizer):
         raise ValueError(f"optimizer: expected {wanted} to make one of torch's, got {type(made).__name__}")
+    if "closure" in (step := signature(made.step).parameters) and step["closure"].default is not None:
+        raise ValueError(f"optimizer: expected one that steps by itself, got {wanted}, which asks for a closure")
     return made
 
 

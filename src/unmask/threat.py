@@ -65,7 +65,7 @@ class Linf:
     """The images within ``epsilon`` of an original in every pixel: ``{x' : |x' - x|_inf <= epsilon, 0 <= x' <= 1}``.
 
     Raises:
-        ValueError: epsilon is not in [0, 1].
+        ValueError: epsilon is no number in [0, 1].
 
     Example:
         >>> Linf(epsilon=0.25).step(torch.tensor([0.5, 0.9]), torch.tensor([-3.0, 1e-9]), size=0.25)
@@ -75,6 +75,10 @@ class Linf:
     epsilon: float
 
     def __post_init__(self) -> None:
+        if isinstance(self.epsilon, str):
+            raise ValueError(
+                f"epsilon: expected a number such as 8/255, got text, {self.epsilon!r}; leave the quotes away"
+            )
         parse_epsilon(self.epsilon)
 
     def project(self, images: Tensor, origin: Tensor) -> Tensor:

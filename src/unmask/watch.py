@@ -62,7 +62,7 @@ class Rule:
         gap: FGSM's accuracy minus PGD's. In tables 3 and 4 of Vivek, Baburaj and Babu (2019) networks trained with PGD
             or the logit distance lose 3 to 6 points between the two, networks that mask 27 to 99.
         share: of what FGSM leaves standing, what PGD must; 0 asks for nothing. Early in training FGSM's accuracy is
-            itself below the gap. It is asked once that is half as much again as guessing gives.
+            itself below the gap. It is asked once that is well above guessing, see ``above_chance``.
 
     Raises:
         ValueError: a setting is out of range.
@@ -115,7 +115,7 @@ class Rule:
 
 
 def above_chance(reading: Reading, chance: float) -> bool:
-    """Whether the accuracy under FGSM is more than half as much again as that of guessing.
+    """Whether the accuracy under FGSM is more than half as much again as that of guessing, or halfway from there to 1.
 
     Example:
         >>> reading = Reading(update=1, clean_accuracy=0.2, fgsm_accuracy=0.11, pgd_accuracy=0.1, fgsm_loss=2.3,
@@ -123,7 +123,7 @@ def above_chance(reading: Reading, chance: float) -> bool:
         >>> above_chance(reading, chance=0.1)
         False
     """
-    return reading.fgsm_accuracy > 1.5 * chance
+    return reading.fgsm_accuracy > chance + min(chance, 1 - chance) / 2
 
 
 @dataclass(kw_only=True, eq=False)
@@ -192,6 +192,8 @@ class Watch:
             now: make one whether or not it is time.
         """
         if now or not self.readings or update % self.every == 0:
+            if not isinstance(model, nn.Module):
+                raise ValueError(f"model: expected a torch module to watch, got {type(model).__name__}")
             self._restored = False
             self.readings.append(self._judged(self._measured(model, update)))
             if self.healthy is self.readings[-1]:

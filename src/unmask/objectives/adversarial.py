@@ -40,7 +40,7 @@ class Adversarial:
     and 0.01; R-FGSM 93.92, 57.06 and 28.76; PGD 98.41, 95.56 and 91.13.
 
     Attributes:
-        attack: makes the adversarial images. If it has a ``seed``, each update gets one of its own.
+        attack: makes the adversarial images. If it is a dataclass with a ``seed``, each update gets one of its own.
 
     Raises:
         ValueError: ``clean_weight`` outside [0, 1).
@@ -73,8 +73,8 @@ class Adversarial:
 class Mixture:
     """Training on several attacks at once: the mean of ``CE(model(x_a), y)`` over the images and the attacks a.
 
-    With FGSM and R-FGSM it is an ablation of ``LogitDistance``: the same images without the term that holds their
-    logits together. All images go through the model in one pass.
+    With FGSM and R-FGSM it is an ablation of ``LogitDistance``: images of the same two kinds, cross entropy on both,
+    and no term that holds their logits together. All images go through the model in one pass.
 
     Cost: with n attacks of one step, 5 n / 3 of normal training. Published for FGSM and R-FGSM on MNIST at epsilon 0.3
     (Vivek et al. 2019, Table 3), accuracy on clean images, under FGSM and under PGD-100: 95.39, 61.60 and 33.41.

@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed, random_signs, undisturbed
-from unmask.threat import Linf
+from unmask.threat import Linf, check_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,7 @@ class LogitDistance:
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""
+        check_batch(images, labels)
         signs = random_signs(images, seed=derive_seed(self.seed, step))
         starts = torch.cat([images, (images + self._alpha * signs).clamp_(0, 1)])
         with undisturbed(model, seed=derive_seed(self.seed, "attack", step)):
@@ -115,6 +116,7 @@ class StepDistance:
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""
+        check_batch(images, labels)
         images, alpha = images.detach(), self.epsilon / 2 if self.alpha is None else self.alpha
         signs = random_signs(images, seed=derive_seed(self.seed, step))
         start = Linf(epsilon=alpha).step(images, signs, size=alpha)

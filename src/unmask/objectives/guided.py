@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask.gradients import input_gradient, recordable
 from unmask.losses import Loss, cross_entropy
 from unmask.numerics import Model, derive_seed, random_signs, undisturbed
-from unmask.threat import Linf
+from unmask.threat import Linf, check_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,7 @@ class GuidedAdversarial:
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""
+        check_batch(images, labels)
         clean = model(images)
         adversarial = self._attack(model, images, labels, clean, step)
         distance = _distance(clean, model(adversarial))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -31,7 +31,9 @@ class Objective(Protocol):
 
 
 def at_step(attack: Attack, step: int) -> Attack:
-    """The attack with random numbers of its own for this update, if it draws any.
+    """The attack with random numbers of its own for this update: it, or the attack within it, has another ``seed``.
+
+    An attack that is no dataclass stays as it is.
 
     Example:
         >>> from unmask.attacks import FGSM, RFGSM
@@ -39,8 +41,15 @@ def at_step(attack: Attack, step: int) -> Attack:
         >>> at_step(attack, 1).seed != at_step(attack, 2).seed, at_step(FGSM(epsilon=0.1), 1) == FGSM(epsilon=0.1)
         (True, True)
     """
-    settings: Any = attack
-    return replace(settings, seed=derive_seed(settings.seed, step)) if hasattr(attack, "seed") else attack
+    if not is_dataclass(attack):
+        return attack
+    own: dict[str, Any] = {one.name: getattr(attack, one.name) for one in fields(attack)}
+    changed: dict[str, Any] = {}
+    if "seed" in own:
+        changed["seed"] = derive_seed(own["seed"], step)
+    if "attack" in own:
+        changed["attack"] = at_step(own["attack"], step)
+    return replace(attack, **changed) if changed else attack
 
 
 def in_words(model: Model) -> str:

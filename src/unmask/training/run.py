@@ -45,15 +45,16 @@ class DivergedError(RuntimeError):
     ``checkpoint`` is the last good one, if any was kept.
 
     Example:
-        >>> print(DivergedError("loss: expected a finite number, got nan", 40, None))
-        loss: expected a finite number, got nan at update 40; no checkpoint was kept; try a lower learning rate
+        >>> print(DivergedError("loss: expected a number, got nan", 4, None))
+        loss: expected a number, got nan at update 4; no checkpoint was kept; begin again at a lower learning rate
     """
 
     def __init__(self, what: str, update: int, checkpoint: Path | None) -> None:
         self.update = update
         self.checkpoint = checkpoint
         kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint was kept"
-        super().__init__(f"{what} at update {update}; {kept}; try a lower learning rate")
+        where = " in another folder," if checkpoint else ""
+        super().__init__(f"{what} at update {update}; {kept}; begin again{where} at a lower learning rate")
 
 
 @dataclass
@@ -134,7 +135,7 @@ class Run:
                     self.progress(1)
                 looked = (row + 1) % CHECK_EVERY == 0
                 diverged = looked and not self.spread.mean(losses[row]).isfinite()
-                masked = self.watch is not None and bool(self.watch(self.model, update + 1).masked)
+                masked = self.look(update + 1)
                 asked = (update + 1) % STUCK_EVERY == 0
                 if diverged or masked or (asked and self.is_stuck(losses[: row + 1], update + 1)):
                     break
@@ -144,6 +145,12 @@ class Run:
                     saved = time.perf_counter()
         note(row + 1)
         return update + 1
+
+    def look(self, done: int) -> str:
+        """Let the watch look if it is time, or at the run's end if it has a rule; returns why masking is called."""
+        if self.watch is None:
+            return ""
+        return self.watch(self.model, done, now=bool(self.watch.rule) and done == self.settings.updates).masked
 
     def is_due(self, saved: float) -> bool:
         """Whether a checkpoint that was written at this time is too old; all processes say the same."""
@@ -171,7 +178,11 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self.settings.schedule(update)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed"):
-            loss = weight * self.settings.objective(self.network, images, labels, step=update)
+            loss = self.settings.objective(self.network, images, labels, step=update)
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"objective: expected a loss of shape () with a gradient, got {found}; is it a mean?")
+        loss = weight * loss
         self.optimizer.zero_grad()
         self.spread.backward(loss)
         self.optimizer.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from inspect import signature
 from typing import Literal
@@ -28,7 +28,7 @@ class Settings:
         >>> Settings(updates=0)
         Traceback (most recent call last):
             ...
-        ValueError: updates and batch_size: expected at least 1, got 0 and 125
+        ValueError: updates and batch_size: expected whole numbers from 1 up, got 0 and 125
     """
 
     updates: int
@@ -43,8 +43,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.updates < 1 or self.batch_size < 1:
-            raise ValueError(f"updates and batch_size: expected at least 1, got {self.updates} and {self.batch_size}")
+        if not all(isinstance(one, int) and one > 0 for one in (self.updates, self.batch_size)):
+            raise ValueError(
+                f"updates and batch_size: expected whole numbers from 1 up, got {self.updates} and {self.batch_size}"
+            )
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate: expected a finite number above 0, got {self.learning_rate}")
         if not 0 <= self.weight_decay < math.inf:
@@ -53,18 +55,38 @@ class Settings:
             raise ValueError(
                 f"objective: expected one of unmask.objectives, such as Adversarial(attack=...), got {self.objective!r}"
             )
+        if not callable(self.schedule):
+            raise ValueError(f"schedule: expected one of unmask.optim, such as Constant(), got {self.schedule!r}")
         if self.precision not in ("float32", "float64", "bf16-mixed"):
             raise ValueError(f"precision: expected 'float32', 'float64' or 'bf16-mixed', got {self.precision!r}")
 
     def in_words(self) -> dict[str, str]:
-        """What must agree for a run to be the same run: every field but the number of updates, in words."""
-        return {one.name: describe(getattr(self, one.name)) for one in fields(self) if one.name != "updates"}
+        """What must agree for a run to be the same run: every field but the number of updates, in words.
+
+        Functions go by their name alone, but one that makes an optimizer by what it makes.
+        """
+        words = {one.name: describe(getattr(self, one.name)) for one in fields(self) if one.name != "updates"}
+        if not isinstance(self.optimizer, str):
+            made = self._optimizer([nn.Parameter(torch.zeros(1))])
+            words["optimizer"] = f"{type(made).__name__} {made.defaults}"
+        return words
 
     def prepare(self, model: nn.Module) -> Optimizer:
-        """Bring the weights into the wanted precision and layout; returns their optimizer."""
+        """Bring the weights into the wanted precision and layout; returns their optimizer.
+
+        Raises:
+            ValueError: the model is no torch module, it has no weights to train, or there is no such optimizer.
+        """
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"model: expected a torch module to train, got {type(model).__name__}")
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ValueError("model: expected weights to train, got none that ask for a gradient (requires_grad)")
         model.to(dtype=torch.float64 if self.precision == "float64" else torch.float32)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self._optimizer(model.parameters())
+
+    def _optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         return make_optimizer(
-            self.optimizer, model.parameters(), learning_rate=self.learning_rate, weight_decay=self.weight_decay
+            self.optimizer, parameters, learning_rate=self.learning_rate, weight_decay=self.weight_decay
         )

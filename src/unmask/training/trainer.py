@@ -102,8 +102,9 @@ class Trainer(Settings):
             checkpoint: a folder that holds all that is needed to go on, as of the last epoch's end or, where epochs are
                 long, as of some five minutes ago.
             resume: go on from ``checkpoint`` if it holds a run, else begin.
-            watch: looks for masking after the first update and then every so many. Where it calls it, the model gets
-                the last healthy weights back and the run is over. Checkpoints hold what it remembers.
+            watch: looks for masking after the first update, then every so many and, with a rule, after the last. Where
+                it calls it, the model gets the last healthy weights back and the run is over. Checkpoints hold what it
+                remembers.
             progress: called with 1 after each update.
             spread: the processes that train together; each calls this with the same arguments.
 
@@ -118,13 +119,15 @@ class Trainer(Settings):
             raise ValueError(f"data: expected an unmask.data.Dataset, got {type(data).__name__}; put tensors into one")
         if resume and checkpoint is None:
             raise ValueError("resume: expected a checkpoint to go on from, got none; name its folder")
+        if watch is not None and not isinstance(watch, Watch):
+            raise ValueError(f"watch: expected an unmask.watch.Watch, got {type(watch).__name__}")
         optimizer = self.prepare(model)
-        _check_fits(model, data)
         keeper = self._keeper(checkpoint, data, watch) if checkpoint is not None else None
-        if keeper and not (resume and keeper.latest()):
-            keeper.begin()
         part = Part()
         done = keeper.restore(model, optimizer, watch=watch, part=part) if keeper and resume else 0
+        _check_fits(model, data)
+        if keeper and not done:
+            keeper.begin()
         run = Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, keeper)
         run.check(done)
         while done < self.updates and not (watch and watch.masked):
