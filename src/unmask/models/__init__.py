@@ -70,17 +70,16 @@ def build(
         >>> model(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
-    if name not in BUILT_IN:
-        raise ValueError(f"name: expected one of {', '.join(BUILT_IN)}, got {name}")
+    maker = _maker(name)
     given = {option: value for option, value in (("widths", widths), ("width", width)) if value is not None}
-    taken = [option for option in ("widths", "width") if option in signature(BUILT_IN[name]).parameters]
+    taken = [option for option in ("widths", "width") if option in signature(maker).parameters]
     for option, value in given.items():
         if option not in taken:
             raise ValueError(f"{option}: expected none ({name} takes {taken[0] if taken else 'neither'}), got {value}")
     # Not torch.manual_seed, which would also reseed every GPU, and those states are not restored here.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
-        model = BUILT_IN[name](inputs=inputs, classes=classes, **given)
+        model = maker(inputs=inputs, classes=classes, **given)
     initialise(model, initialisation, seed)
     return model
 
@@ -90,12 +89,15 @@ def widths_of(name: str, tensors: Mapping[str, Tensor], *, inputs: Shape, classe
 
     Nothing is returned where the network has none, or where the tensors are another network's.
 
+    Raises:
+        ValueError: the name is not known.
+
     Example:
         >>> saved = build("lenet+", inputs=(1, 8, 8), classes=10, width=4).state_dict()
         >>> widths_of("lenet+", saved, inputs=(1, 8, 8), classes=10)
         {'width': 4}
     """
-    taken = signature(BUILT_IN[name]).parameters
+    taken = signature(_maker(name)).parameters
     if "widths" in taken:
         matrices = sorted((key for key, tensor in tensors.items() if tensor.ndim == 2), key=lambda key: (len(key), key))
         return {"widths": tuple(len(tensors[key]) for key in matrices[:-1])} if matrices else {}
@@ -105,6 +107,12 @@ def widths_of(name: str, tensors: Mapping[str, Tensor], *, inputs: Shape, classe
         if narrow.keys() == tensors.keys() and tensors[first].ndim:
             return {"width": len(tensors[first])}
     return {}
+
+
+def _maker(name: str) -> Callable[..., nn.Sequential]:
+    if name not in BUILT_IN:
+        raise ValueError(f"name: expected one of {', '.join(BUILT_IN)}, got {name}")
+    return BUILT_IN[name]
 
 
 def initialise(model: nn.Module, method: Initialisation, seed: int) -> None:
