@@ -83,7 +83,8 @@ FGSM writes into them and unlearns the digits. R-FGSM training withstands PGD-10
 and {rfgsm_only pgd100} % against 28.76) with the alpha it was published with, half of epsilon, and falls to it with
 0.01 ({rfgsm_only_near pgd100} %): the paper, which does not state its alpha, lies between. Ensembles do on clean
 images about as published and better under FGSM, and fall to {eat_a pgd100}, {eat_b pgd100}, {eat_c pgd100} and
-{eat_d pgd100} % under PGD-100, where the paper has 3.41, 22.86, 0.08 and 0.08. These rows had a quarter of the passes."""
+{eat_d pgd100} % under PGD-100, where the paper has 3.41, 22.86, 0.08 and 0.08. These rows had a quarter of the
+passes."""
 
 TABLE4 = """\
 Rows as in table 3, epsilon 24/255, alpha half of that in R-FGSM's rows and 0.8/255 in `proposed` and `lambda0`.
