@@ -261,7 +261,7 @@ def test_the_noise_of_an_attack_within_another_is_that_of_the_step_too():
     assert len({first, second, 5}) == 3
 
 
-def test_an_attack_that_is_no_dataclass_keeps_its_noise(batch):
+def test_an_attack_that_is_no_dataclass_keeps_its_noise():
     class Own:
         seed = 3
 

@@ -484,6 +484,10 @@ def test_an_objective_that_returns_no_loss_is_refused(loss, found, few):
         next(replace(RESUMED, objective=lambda model, images, labels, *, step: loss(model(images)))(dropping(), few))
 
 
+def test_numpys_whole_numbers_are_whole_numbers():
+    assert Trainer(updates=np.int64(3), batch_size=np.int32(2)).updates == 3
+
+
 def test_a_watch_is_a_watch(few):
     with pytest.raises(ValueError, match=r"watch: expected an unmask\.watch\.Watch, got int"):
         next(RESUMED(dropping(), few, watch=100))

@@ -211,12 +211,13 @@ def load_model(
     from torch import nn
 
     from unmask.models import BUILT_IN, widths_of
-    from unmask.weights import load_weights, read_tensors
+    from unmask.weights import fill, read_tensors
 
     given: dict[str, Any] = {"widths": widths, "width": width}
     built_in = name in BUILT_IN
-    if built_in and weights is not None and widths is None and width is None:
-        given |= widths_of(name, read_tensors(weights), inputs=_shape(data), classes=len(data.classes))
+    tensors = {} if weights is None else read_tensors(weights)
+    if built_in and tensors and widths is None and width is None:
+        given |= widths_of(name, tensors, inputs=_shape(data), classes=len(data.classes))
     model = find_model(name, data, **given)
     if built_in and weights is None:
         raise ValueError(f"weights: expected a file for the built-in {name}, got none; pass --weights FILE")
@@ -224,7 +225,7 @@ def load_model(
         model.eval()
     if isinstance(model, nn.Module):
         if weights is not None:
-            load_weights(model, weights)
+            fill(model, tensors, weights)
         model.to(device)
     elif weights is not None:
         raise ValueError(f"weights: expected none, since {name} returned a {type(model).__name__}, not a torch module")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from inspect import signature
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -43,7 +44,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not all(isinstance(one, int) and one > 0 for one in (self.updates, self.batch_size)):
+        if not all(isinstance(one, Integral) and one > 0 for one in (self.updates, self.batch_size)):
             raise ValueError(
                 f"updates and batch_size: expected whole numbers from 1 up, got {self.updates} and {self.batch_size}"
             )

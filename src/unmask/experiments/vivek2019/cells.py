@@ -37,7 +37,7 @@ def seconds(result: Result) -> float:
     return sum(one or 0.0 for one in result["epochs"]["seconds"])
 
 
-def passes(config: Config, result: Result, weights: str = "last") -> float:
+def passes_done(config: Config, result: Result, weights: str = "last") -> float:
     """Passes over the training images up to these weights: all, or those to where it did best on validation images."""
     kept = [right for right in result["epochs"]["validation"] if right is not None]  # None within a pass
     return float(config.epochs if weights == "last" else 1 + kept.index(max(kept)))
@@ -50,7 +50,7 @@ def white_box(runs: Runs, rows: Rows, columns: Mapping[str, str], weights: str =
         results = [one for one in results_of(runs, config) if weights in one.get("final", {})]
         for name, column in {**columns, "worst": "worst"}.items():
             cells[f"{row} {name}"] = [accuracy(one, column, weights) for one in results]
-        cells[f"{row} passes"] = [passes(config, one, weights) for one in results]
+        cells[f"{row} passes"] = [passes_done(config, one, weights) for one in results]
         cells[f"{row} seconds"] = [seconds(one) for one in results]
     return cells
 
