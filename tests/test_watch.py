@@ -122,9 +122,10 @@ def test_a_look_leaves_no_trace(digits):
         ({"pgd_accuracy": 0.59, "fgsm_accuracy": 0.6}, 0.8, "accuracy under PGD has fallen from 80.0 % to 59.0 %"),
         ({"pgd_accuracy": 0.6, "fgsm_accuracy": 0.9}, 0.6, ""),
         ({"pgd_accuracy": 0.6, "fgsm_accuracy": 0.91}, 0.6, "FGSM leaves 91.0 % standing and PGD 60.0 %, a gap of"),
-        ({"pgd_accuracy": 0.09, "fgsm_accuracy": 0.19}, 0.2, "PGD leaves 9.0 % standing, less than 50 % of the 19.0 %"),
-        ({"pgd_accuracy": 0.1, "fgsm_accuracy": 0.2}, 0.2, ""),
-        ({"pgd_accuracy": 0.04, "fgsm_accuracy": 0.15}, 0.2, ""),  # which guessing may well reach
+        ({"pgd_accuracy": 0.1, "fgsm_accuracy": 0.21}, 0.2, "PGD leaves 10.0 % standing, less than 50 % of the 21.0 %"),
+        ({"pgd_accuracy": 0.1, "fgsm_accuracy": 0.21}, 0.09, ""),  # PGD training, which is slow to begin with
+        ({"pgd_accuracy": 0.105, "fgsm_accuracy": 0.21}, 0.2, ""),
+        ({"pgd_accuracy": 0.04, "fgsm_accuracy": 0.2}, 0.2, ""),  # hardly more than guessing
         ({"pgd_accuracy": 0.0, "pgd_loss": math.nan}, 0.8, ""),
         ({"pgd_accuracy": 0.0, "fgsm_loss": math.inf}, 0.8, ""),
     ],
@@ -310,11 +311,10 @@ def test_each_run_has_a_watch_of_its_own(masked, digits):
 
 
 @pytest.mark.parametrize(
-    ("chance", "least"), [(0.0, 0.0), (0.1, 0.15), (0.5, 0.75), (0.72, 0.86)], ids=lambda value: f"{value:g}"
+    ("chance", "least"), [(0.0, 0.0), (0.1, 0.2), (0.5, 0.75), (0.72, 0.86)], ids=lambda value: f"{value:g}"
 )
 def test_well_above_guessing_is_where_a_network_can_be(chance, least):
-    below, above = (replace(HEALTHY, fgsm_accuracy=least + move) for move in (-1e-6, 1e-6))
-    assert (above_chance(below, chance), above_chance(above, chance)) == (False, True)
+    assert (above_chance(least - 1e-6, chance), above_chance(least + 1e-6, chance)) == (False, True)
 
 
 def test_a_function_cannot_be_watched(digits):

@@ -54,7 +54,8 @@ class Rule:
 
     It is meant for training against an attack within the watched epsilon from the first update on, and for some hundred
     images at least. Training as usual loses its accuracy under PGD without any masking, and so may a warm-up of
-    epsilon.
+    epsilon. A network that has just begun to learn may show the gap for a while, also where it is trained with PGD: a
+    run that was ended so within its first hundreds of updates is worth another with a larger ``gap``.
 
     Attributes:
         fall: from the best seen so far. Wong, Rice and Kolter (2020) stop where PGD's accuracy on a training batch has
@@ -62,7 +63,8 @@ class Rule:
         gap: FGSM's accuracy minus PGD's. In tables 3 and 4 of Vivek, Baburaj and Babu (2019) networks trained with PGD
             or the logit distance lose 3 to 6 points between the two, networks that mask 27 to 99.
         share: of what FGSM leaves standing, what PGD must; 0 asks for nothing. Early in training FGSM's accuracy is
-            itself below the gap. It is asked once that is well above guessing, see ``above_chance``.
+            itself below the gap. It is asked once that is well above guessing, see ``above_chance``, and only where
+            PGD leaves no more than at its best: PGD training too is slower at withstanding PGD than FGSM.
 
     Raises:
         ValueError: a setting is out of range.
@@ -106,7 +108,9 @@ class Rule:
                 f"FGSM leaves {100 * reading.fgsm_accuracy:.1f} % standing and PGD {100 * reading.pgd_accuracy:.1f} %, "
                 f"a gap of more than {100 * self.gap:g} points"
             )
-        if above_chance(reading, chance) and reading.pgd_accuracy < self.share * reading.fgsm_accuracy - least:
+        rises = reading.pgd_accuracy > best + least
+        few = reading.pgd_accuracy < self.share * reading.fgsm_accuracy - least
+        if few and not rises and above_chance(reading.fgsm_accuracy, chance):
             return (
                 f"PGD leaves {100 * reading.pgd_accuracy:.1f} % standing, less than {100 * self.share:g} % of the "
                 f"{100 * reading.fgsm_accuracy:.1f} % that FGSM leaves"
@@ -114,16 +118,14 @@ class Rule:
         return ""
 
 
-def above_chance(reading: Reading, chance: float) -> bool:
-    """Whether the accuracy under FGSM is more than half as much again as that of guessing, or halfway from there to 1.
+def above_chance(accuracy: float, chance: float) -> bool:
+    """Whether an accuracy is more than twice that of guessing, or more than halfway from there to 1.
 
     Example:
-        >>> reading = Reading(update=1, clean_accuracy=0.2, fgsm_accuracy=0.11, pgd_accuracy=0.1, fgsm_loss=2.3,
-        ...                   pgd_loss=2.3, logit_distance=0.01)
-        >>> above_chance(reading, chance=0.1)
-        False
+        >>> above_chance(0.11, chance=0.1), above_chance(0.75, chance=0.4)
+        (False, True)
     """
-    return reading.fgsm_accuracy > chance + min(chance, 1 - chance) / 2
+    return accuracy > chance + min(chance, (1 - chance) / 2)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -221,6 +223,8 @@ class Watch:
 
     def restore(self, model: nn.Module) -> int:
         """Put back the weights of the last healthy reading; returns its update. That reading then holds till the next.
+
+        Where masking sets in before anything else is learned, that is the first reading, of an untrained network.
 
         Raises:
             ValueError: there is none.
