@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -318,6 +319,17 @@ def test_the_process_with_which_it_began_is_named(failures, code, said):
     assert isinstance(error, WorkerError)
     assert str(error).startswith(said)
     assert error.code == code
+
+
+def test_a_process_ends_with_the_one_that_started_it():
+    child = "import time; from unmask.distributed import end_with_parent; end_with_parent(); print(); time.sleep(60)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-uc', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        parent.stdout.readline()
+        parent.kill()
+        begun = time.monotonic()
+        parent.stdout.read()  # till nobody can write to it any more
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,6 +87,33 @@ class Checkpoint:
         """The index file, if there is a checkpoint."""
         return self.index if self.index.is_file() else None
 
+    @property
+    def done(self) -> int:
+        """The number of updates that it holds, 0 if there is no checkpoint yet."""
+        return int(self._entry()["update"]) if self.latest() else 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training into this folder. The system lets go of it however the process ends.
+
+        Raises:
+            ValueError: another process does so already.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has none
+            yield
+            return
+        with (self.folder / "lock").open("a") as lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ValueError(
+                    f"{self.folder}: expected no other process to train into it, got one that does; wait for its end "
+                    "or stop it, or name another folder"
+                ) from error
+            yield
+
     def save(self, model: nn.Module, optimizer: Optimizer, update: int, **others: Stateful | None) -> None:
         """Write the state after ``update`` updates, and with it, by its name, that of all else the run has."""
         state = optimizer.state_dict()["state"]
@@ -122,9 +150,9 @@ class Checkpoint:
                 wanted = "none" if value is None else value
                 raise ValueError(f"{self.index}: is of a run with {was}, got {wanted}; resume with the same settings")
         weights = self.folder / entry["weights"]
-        tensors = read_tensors(weights)
-        if hashlib.sha256(weights.read_bytes()).hexdigest() != entry["sha256"]:
+        if weights.is_file() and hashlib.sha256(weights.read_bytes()).hexdigest() != entry["sha256"]:
             raise ValueError(f"{weights}: its SHA-256 is not the one in {self.index.name}; the checkpoint is damaged")
+        tensors = read_tensors(weights)
         fill(model, _of("model", tensors), weights)
         for own, other in others.items():
             if other:

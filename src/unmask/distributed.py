@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -165,10 +166,28 @@ def join(*, accelerator: str, devices: int, nodes: int, strategy: str) -> Spread
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if devices * nodes != started:
         raise ValueError(f"devices and nodes: expected {started} processes, as were started, got {devices} x {nodes}")
+    if is_launched():
+        end_with_parent()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy)
     fabric.launch()
     return Spread(fabric=fabric)
+
+
+def end_with_parent() -> None:
+    """End this process, too, once the one that started it is gone, however it went: nobody would hear of it any more.
+
+    Example:
+        >>> end_with_parent()
+    """
+    parent = os.getppid()
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(LOST)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def is_launched() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +112,8 @@ class Trainer(Settings):
         Raises:
             DivergedError: the loss or a weight became NaN or infinite.
             ValueError: the checkpoint is damaged, or of a run with other settings, data or another watch; its folder
-                holds a run that is not to be resumed, or cannot be written to; the watch was used before, or called
+                holds a run that is not to be resumed, or cannot be written to, or another process trains into it; the
+                watch was used before, or called
                 masking at its first reading; the data is no ``Dataset``; the model does not return one finite logit for
                 each of its classes.
         """
@@ -129,6 +131,12 @@ class Trainer(Settings):
         if keeper and not done:
             keeper.begin()
         run = Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, keeper)
+        with keeper.held() if keeper and not spread.rank else nullcontext():
+            yield from self._epochs(run, part, done)
+
+    def _epochs(self, run: Run, part: Part, done: int) -> Iterator[Epoch]:
+        """The epochs from here to the run's end."""
+        model, watch = run.model, run.watch
         run.check(done)
         while done < self.updates and not (watch and watch.masked):
             begin = done - len(part.losses)
