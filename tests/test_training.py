@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from functools import partial
 from itertools import count, islice
@@ -22,7 +23,7 @@ from unmask.attacks import FGSM, PGD, RFGSM
 from unmask.attacks.trial import predict
 from unmask.checkpoint import Checkpoint
 from unmask.models import build
-from unmask.objectives import PRESETS, Adversarial, LogitDistance
+from unmask.objectives import PRESETS, Adversarial, Augmented, LogitDistance
 from unmask.optim import OPTIMIZERS, Cosine, Steps
 from unmask.training import DivergedError, Trainer
 from unmask.training.run import CHECK_EVERY
@@ -228,6 +229,44 @@ def test_what_cannot_be_kept_is_said_before_anything_is_computed(few, tmp_path):
     assert not steps
 
 
+class Scaled:
+    """An objective of someone's own, which does not show what it holds."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, model, images, labels, *, step=0):
+        return self.factor * functional.cross_entropy(model(images), labels)
+
+
+@pytest.mark.parametrize("wrapped", [lambda one: one, lambda one: Augmented(objective=one)], ids=["alone", "within"])
+def test_a_run_is_not_resumed_with_an_objective_of_ones_own_that_holds_something_else(wrapped, few, tmp_path):
+    next(replace(RESUMED, objective=wrapped(Scaled(2.0)))(dropping(), few, checkpoint=tmp_path))
+    other = replace(RESUMED, objective=wrapped(Scaled(3.0)))
+    with pytest.raises(ValueError, match=r"of a run with objective .* factor 2, got .* factor 3; resume"):
+        next(other(dropping(), few, checkpoint=tmp_path, resume=True))
+    assert list(replace(RESUMED, objective=wrapped(Scaled(2.0)))(dropping(), few, checkpoint=tmp_path, resume=True))
+
+
+def test_two_processes_do_not_train_into_one_folder(few, tmp_path):
+    epochs = RESUMED(dropping(), few, checkpoint=tmp_path)
+    next(epochs)
+    second = f"""
+        from pathlib import Path
+        from unmask.checkpoint import Checkpoint
+
+        with Checkpoint(folder=Path({str(tmp_path)!r}), settings={{}}).held():
+            pass
+    """
+
+    def tried():
+        return subprocess.run([sys.executable, "-c", textwrap.dedent(second)], capture_output=True, text=True)
+
+    assert "expected no other process to train into it, got one that does; wait for its end" in tried().stderr
+    epochs.close()
+    assert tried().returncode == 0
+
+
 def test_a_run_is_not_resumed_on_other_data(few, tmp_path):
     next(RESUMED(dropping(), few, checkpoint=tmp_path))
     other = replace(few, images=1 - few.images)
@@ -422,7 +461,7 @@ def flip(path):
     ("pattern", "damage", "message"),
     [
         ("update-*", flip, r"SHA-256 is not the one in checkpoint\.json; the checkpoint is damaged"),
-        ("update-*", lambda path: path.write_bytes(path.read_bytes()[:-1]), "expected weights as safetensors"),
+        ("update-*", lambda path: path.write_bytes(path.read_bytes()[:-1]), "the checkpoint is damaged"),
         ("update-*", Path.unlink, "no such weights file"),
         ("*.json", lambda path: path.write_text(path.read_text()[:-9]), r"checkpoint\.json: expected a checkpoint"),
         ("*.json", lambda path: path.write_bytes(b"\xff\xfe"), r"checkpoint\.json: expected a checkpoint"),
@@ -449,7 +488,8 @@ def test_a_damaged_checkpoint_is_refused(pattern, damage, message, few, tmp_path
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number above 0, got nan"),
         ({"weight_decay": -1}, "weight_decay: expected a finite number from 0 up, got -1"),
         ({"objective": "fgsm"}, "objective: expected one of unmask.objectives, .* got 'fgsm'"),
-        ({"objective": FGSM(epsilon=0.1)}, r"objective: expected .* got FGSM\(epsilon=0.1"),
+        ({"objective": FGSM(epsilon=0.1)}, r"objective: expected one that takes \(.*, step\), got FGSM\(epsilon=0.1"),
+        ({"objective": lambda model, images, labels: 0}, r"objective: expected one that takes \(.*, step\), got <lamb"),
         ({"precision": "float16"}, "precision: expected 'float32', 'float64' or 'bf16-mixed', got 'float16'"),
     ],
 )
@@ -474,13 +514,13 @@ def test_functions_that_make_optimizers_are_told_apart_by_what_they_make(few, tm
 @pytest.mark.parametrize(
     ("loss", "found"),
     [
-        (lambda logits: functional.cross_entropy(logits, logits.argmax(1), reduction="none"), r"shape \(30,\)"),
-        (lambda logits: logits.sum().item(), "float"),
-        (lambda logits: logits.detach().sum(), r"shape \(\)"),
+        (lambda logits: functional.cross_entropy(logits, logits.argmax(1), reduction="none"), r"of shape .*\(30,\)"),
+        (lambda logits: logits.sum().item(), "of shape .* got float"),
+        (lambda logits: logits.detach().sum(), "with a gradient, got one without; is it detached"),
     ],
 )
 def test_an_objective_that_returns_no_loss_is_refused(loss, found, few):
-    with pytest.raises(ValueError, match=rf"objective: expected a loss of shape \(\) with a gradient, got {found}"):
+    with pytest.raises(ValueError, match=f"objective: expected a loss {found}"):
         next(replace(RESUMED, objective=lambda model, images, labels, *, step: loss(model(images)))(dropping(), few))
 
 
@@ -547,7 +587,7 @@ def test_weights_that_are_not_finite_are_not_kept(few, tmp_path):
         DivergedError, match=r"^weights: expected finite numbers, .* at update 1; no checkpoint was kept"
     ):
         next(trainer(deep(), few, checkpoint=tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def dead():

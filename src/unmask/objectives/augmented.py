@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unmask.numerics import Model, derive_seed, random_below, random_keys, random_words
-from unmask.objectives.objective import Objective
+from unmask.objectives.objective import Objective, check_objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Augmented:
         padding: 0 moves nothing; ``flip``: whether images are mirrored.
 
     Raises:
-        ValueError: ``padding`` below 0.
+        ValueError: ``padding`` below 0, or what it is given is no objective.
 
     Example:
         >>> from unmask.objectives import Normal
@@ -39,6 +39,7 @@ class Augmented:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_objective(self.objective)
         if self.padding < 0:
             raise ValueError(f"padding: expected a whole number of pixels from 0 up, got {self.padding}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
+from inspect import signature
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -28,6 +29,30 @@ class Objective(Protocol):
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""
         ...
+
+
+def check_objective(objective: object) -> None:
+    """Refuse what cannot be called as an objective is.
+
+    Raises:
+        ValueError: it cannot be called, or not with a model, images, labels and ``step=``.
+
+    Example:
+        >>> check_objective(lambda model, images, labels: 0.0)
+        Traceback (most recent call last):
+            ...
+        ValueError: objective: expected one that takes (model, images, labels, *, step), got <lambda>
+    """
+    if not callable(objective):
+        raise ValueError(
+            f"objective: expected one of unmask.objectives, such as Adversarial(attack=...), got {objective!r}"
+        )
+    try:
+        signature(objective).bind(None, None, None, step=0)
+    except TypeError as error:
+        raise ValueError(
+            f"objective: expected one that takes (model, images, labels, *, step), got {describe(objective)}"
+        ) from error
 
 
 def at_step(attack: Attack, step: int) -> Attack:

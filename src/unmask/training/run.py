@@ -179,9 +179,11 @@ class Run:
             group["lr"] = self.settings.learning_rate * self.settings.schedule(update)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed"):
             loss = self.settings.objective(self.network, images, labels, step=update)
-        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+        if not isinstance(loss, Tensor) or loss.ndim:
             found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise ValueError(f"objective: expected a loss of shape () with a gradient, got {found}; is it a mean?")
+            raise ValueError(f"objective: expected a loss of shape (), got {found}; is it a mean?")
+        if not loss.requires_grad:
+            raise ValueError("objective: expected a loss with a gradient, got one without; is it detached?")
         loss = weight * loss
         self.optimizer.zero_grad()
         self.spread.backward(loss)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
-from inspect import signature
+from dataclasses import dataclass, field, fields, is_dataclass
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from torch.optim import Optimizer
 
 from unmask.numerics import describe
 from unmask.objectives import Normal, Objective
+from unmask.objectives.objective import check_objective, in_words
 from unmask.optim import Constant, Schedule, make_optimizer
 
 
@@ -52,10 +52,7 @@ class Settings:
             raise ValueError(f"learning_rate: expected a finite number above 0, got {self.learning_rate}")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay: expected a finite number from 0 up, got {self.weight_decay}")
-        if not callable(self.objective) or "step" not in signature(self.objective).parameters:
-            raise ValueError(
-                f"objective: expected one of unmask.objectives, such as Adversarial(attack=...), got {self.objective!r}"
-            )
+        check_objective(self.objective)
         if not callable(self.schedule):
             raise ValueError(f"schedule: expected one of unmask.optim, such as Constant(), got {self.schedule!r}")
         if self.precision not in ("float32", "float64", "bf16-mixed"):
@@ -64,9 +61,11 @@ class Settings:
     def in_words(self) -> dict[str, str]:
         """What must agree for a run to be the same run: every field but the number of updates, in words.
 
-        Functions go by their name alone, but one that makes an optimizer by what it makes.
+        Functions go by their name alone, but one that makes an optimizer by what it makes; objects by what they show
+        of themselves, and where that is nothing, by what they hold.
         """
-        words = {one.name: describe(getattr(self, one.name)) for one in fields(self) if one.name != "updates"}
+        given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "updates"}
+        words = {name: describe(value) + _unseen(value) for name, value in given.items()}
         if not isinstance(self.optimizer, str):
             made = self._optimizer([nn.Parameter(torch.zeros(1))])
             words["optimizer"] = f"{type(made).__name__} {made.defaults}"
@@ -91,3 +90,12 @@ class Settings:
         return make_optimizer(
             self.optimizer, parameters, learning_rate=self.learning_rate, weight_decay=self.weight_decay
         )
+
+
+def _unseen(value: Any) -> str:
+    """What an object without a text of its own holds, or one within it."""
+    if is_dataclass(value):
+        return "".join(_unseen(getattr(value, one.name)) for one in fields(value))
+    if "__repr__" in vars(type(value)) or not repr(value).startswith("<"):
+        return ""
+    return "".join(f", {name} {in_words(one)}" for name, one in vars(value).items())
