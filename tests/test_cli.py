@@ -62,6 +62,10 @@ def just_a_function():
     return lambda images: images.flatten(1)[:, 20:30]
 
 
+def drawn():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
 def raises():
     raise RuntimeError("no luck\nand no more")
 
@@ -107,6 +111,7 @@ BAD = {
     "epsilon abc": (["test_cli:fixed", *DATA, "--epsilon", "abc"], "expected a number in [0, 1] such as 0.3 or 8/255"),
     "epsilon 1/0": (["test_cli:fixed", *DATA, "--epsilon", "1/0"], "expected a number in [0, 1] such as 0.3 or 8/255"),
     "factory raises": (["test_cli:raises", *FEW], "model: test_cli:raises raised RuntimeError: no luck"),
+    "widths of one's own": (["test_cli:fixed", *FEW, "--width", "8"], "width and widths: are for built-in networks; e"),
     "factory gives a number": (["test_cli:a_number", *FEW], "test_cli:a_number to return a callable, got int"),
     "module": (
         ["nowhere:fixed", *FEW],
@@ -603,6 +608,7 @@ def test_it_is_said_at_once_that_a_training_is_stuck(tmp_path):
         "The training is stuck at chance",
         "epoch 1",
         "epoch 2",
+        "The training is stuck at chance",
     ]
     assert lines[0].startswith("epoch 1: update 500, loss")
 
@@ -623,18 +629,19 @@ def test_masking_is_watched(tmp_path):
     assert f"The weights are those of update {update - 50} again, which left " in said
     assert f"update {update}, loss" in masked.stdout
     resumed = unmask(*run, "--updates", 2000, "--resume").stdout
-    assert "is over already: masking ended it. Begin another in a folder of its own" in resumed
-    assert resumed.splitlines()[-3:] == masked.stdout.splitlines()[-3:]
+    over = f"is over already, after {update} updates: masking ended it. Begin another in a folder of its own"
+    assert over in resumed
+    assert resumed.splitlines()[-4:] == masked.stdout.splitlines()[-4:]
     unwatched = unmask("train", "mlp", *DATA, "--watch", 50, "--out", tmp_path / "other")
     assert_refused(unwatched, "--watch: is for training against an attack; give --objective and --epsilon")
     healthy = [*settings[:-1], 0.001, "--updates", 30, "--watch", 1, "--out", tmp_path / "healthy"]
     lines = unmask(*healthy).stdout.splitlines()
-    assert lines[-2].startswith("Nothing can be said of masking: at update 30 accuracy under FGSM is ")
-    assert [int(line.split()[0]) for line in lines[-18:-2]] == [*range(1, 31, 2), 30]
+    assert lines[-3].startswith("Nothing can be said of masking: at update 30 accuracy under FGSM is ")
+    assert [int(line.split()[0]) for line in lines[-19:-3]] == [*range(1, 31, 2), 30]
     sound = ["train", "mlp", *DATA, "--objective", "fgsm", "--epsilon", 0.05, "--updates", 90, "--watch", 60]
     lines = unmask(*sound, "--out", tmp_path / "sound").stdout.splitlines()
-    assert lines[-2] == "No masking was seen at 3 looks, the last at update 90."
-    assert unmask(*sound, "--out", tmp_path / "sound", "--resume").stdout.splitlines()[-3:] == lines[-3:]
+    assert lines[-3] == "No masking was seen at 3 looks, the last at update 90."
+    assert unmask(*sound, "--out", tmp_path / "sound", "--resume").stdout.splitlines()[-4:] == lines[-4:]
 
 
 def test_who_stops_a_training_is_told_how_to_go_on(tmp_path, monkeypatch):
@@ -659,7 +666,7 @@ def test_who_stops_a_training_is_told_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.undo()
     resumed = unmask(*run, "--resume")
     assert "epoch 2: update 18" in resumed.stdout
-    assert "is over already: give more --epochs or --updates" in unmask(*run, "--resume").stdout
+    assert "is over already, after 30 updates: give more --epochs or --updates" in unmask(*run, "--resume").stdout
     assert "holds no checkpoint; beginning a new run" in unmask(*run[:-1], tmp_path / "none", "--resume").stdout
 
 
@@ -764,6 +771,39 @@ def test_training_does_not_write_over_a_run(tmp_path):
     assert unmask(*few).exit_code == 0
     assert_refused(unmask(*few), "holds a run already; go on with it by --resume, or name another folder")
     assert unmask(*few, "--resume").exit_code == 0
+
+
+def test_training_does_not_write_over_weights(tmp_path):
+    (tmp_path / "weights.safetensors").write_bytes(b"mine")
+    result = unmask("train", "linear", *DATA, "--updates", 2, "--out", tmp_path)
+    assert_refused(result, "holds a weights.safetensors already, and no run to go on with; name another folder")
+
+
+def test_the_seed_is_that_of_a_factorys_weights_too(tmp_path):
+    runs = [["train", "test_cli:drawn", *DATA, "--updates", 1, "--seed", seed, "--out"] for seed in (3, 3, 4)]
+    for number, run in enumerate(runs):
+        unmask(*run, tmp_path / str(number))
+    first, second, other = ((tmp_path / str(number) / "weights.safetensors").read_bytes() for number in range(3))
+    assert first == second != other
+
+
+def test_a_factory_may_be_in_a_file_anywhere(tmp_path):
+    (tmp_path / "mine_in_a_file.py").write_text("make = lambda: lambda images: images.flatten(1)[:, :10]\n")
+    assert unmask("attack", f"{tmp_path / 'mine_in_a_file.py'}:make", *FEW).exit_code == 0
+
+
+def test_training_says_what_to_do_next(tmp_path):
+    result = unmask("train", "linear", *DATA, "--updates", 2, "--out", tmp_path)
+    command = result.stdout.splitlines()[-1].removeprefix("audit it: unmask ").replace("EPSILON", "0.1")
+    assert unmask(*command.split(), "--samples", 20, "--quick").exit_code == 0
+
+
+def test_an_interruption_is_not_taken_for_an_answer(monkeypatch):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["unmask.cli.attack"], "find_device", interrupted)
+    assert unmask("attack", "test_cli:fixed", *FEW, "--epsilon", "0.1").exit_code == 130
 
 
 def test_what_goes_wrong_here_is_not_taken_for_an_answer(monkeypatch):

@@ -14,13 +14,14 @@ from unmask.cli.demo import demo
 from unmask.cli.diff import diff
 from unmask.cli.page import page
 from unmask.cli.reproduce import reproduce
+from unmask.cli.several import Stopped
 from unmask.cli.train import train
 from unmask.cli.verify import verify
 from unmask.cli.zoo import zoo
 
 
 class _Commands(click.Group):
-    """A group that says in one line what was wrong with the input and exits with 2; with 3 if the fault is ours."""
+    """A group that says in one line what was wrong with the input and exits with 2; 3 is our fault, 130 a stop."""
 
     def invoke(self, context: click.Context) -> object:
         try:
@@ -29,6 +30,8 @@ class _Commands(click.Group):
             if context.params["show_traceback"]:
                 raise
             raise _BadInput(" ".join(str(error).split())) from error
+        except KeyboardInterrupt as error:
+            raise Stopped("stopped") from error
         except (click.ClickException, click.exceptions.Exit, click.exceptions.Abort):
             raise
         except Exception:  # 1 is the answer "masked": a failure of ours must not be taken for it

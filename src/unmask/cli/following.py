@@ -31,6 +31,15 @@ def tell_accuracy(network: nn.Module, held_out: Dataset, batches: Batches) -> No
     click.echo(f"validation accuracy {share}")
 
 
+def tell_what_next(model: str, data: str, data_dir: Path | None, epsilon: float | None, weights: Path) -> None:
+    """The command that audits what was trained, on images that it has not seen."""
+    from unmask.data import NAMES
+
+    where = data + (f" --data-dir {data_dir}" if data_dir else "") + ("" if data in NAMES else " --split test")
+    bound = "EPSILON" if epsilon is None else epsilon
+    click.echo(f"audit it: unmask audit {model} --weights {weights} --data {where} --epsilon {bound}")
+
+
 def follow(
     trainer: Trainer,
     network: nn.Module,
@@ -41,9 +50,10 @@ def follow(
     spread: Alone,
 ) -> None:
     """Train with a bar and a line for each epoch, say at once if it is stuck, and look at what it came to."""
+    from unmask.checkpoint import Checkpoint
     from unmask.training import DivergedError
 
-    stuck, done = False, -1
+    stuck, done, told = False, -1, -1
     if resume and not (out / "checkpoint.json").is_file():
         click.echo(f"--resume: {out} holds no checkpoint; beginning a new run")
     with progress_bar() as bar:
@@ -65,13 +75,16 @@ def follow(
                 click.echo(line + ", stuck" * epoch.stuck)
                 if epoch.stuck and not stuck:
                     click.echo(_advice(done))
+                    told = done
                 stuck = epoch.stuck
+            if stuck and told < done:
+                click.echo(_advice(done))
         except DivergedError as error:
             raise Ended(str(error)) from error
         except KeyboardInterrupt as error:
             raise Stopped(f"stopped; {how_to_go_on(out)}") from error
     if done < 0:
-        over = f"The run in {out} is over already"
+        over = f"The run in {out} is over already, after {Checkpoint(folder=out, settings={}).done} updates"
         if watch and watch.masked:
             click.echo(f"{over}: masking ended it. Begin another in a folder of its own, with another --objective.")
         else:
@@ -89,7 +102,7 @@ def _advice(done: int) -> str:
         )
     return (
         "The training is stuck at chance: its loss is that of guessing. Try a lower learning rate (--lr), a warm-up of "
-        "it (--warmup 500), or another --seed."
+        "it (--warmup 500), another --seed, or for --objective logit-distance a smaller --set weight."
     )
 
 
@@ -107,11 +120,13 @@ def tell_readings(watch: Watch) -> None:
         )
     last, healthy = readings[-1], watch.healthy
     if last.masked and healthy:
+        learned = above_chance(healthy.clean_accuracy, watch.chance)
         click.echo(
             f"Masking set in at update {last.update}: {last.masked}. The weights are those of update {healthy.update} "
-            f"again, which left {100 * healthy.pgd_accuracy:.1f} % standing under PGD."
+            f"again, which left {100 * healthy.pgd_accuracy:.1f} % standing under PGD"
+            + ("." if learned else " and had learned nothing yet: begin again with another --objective.")
         )
-    elif above_chance(last, watch.chance):
+    elif above_chance(last.fgsm_accuracy, watch.chance):
         click.echo(f"No masking was seen at {len(readings)} looks, the last at update {last.update}.")
     else:
         click.echo(

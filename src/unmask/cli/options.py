@@ -146,8 +146,12 @@ def find_model(
     """A built-in model made for the data, an ONNX file, or what the user's ``package.module:factory`` returns.
 
     Raises:
-        ValueError: there is no such model, or its factory raised.
+        ValueError: there is no such model, its factory raised, or widths are given for one that is not built in.
     """
+    from unmask.numerics import seed_all
+
+    if (name.endswith(".onnx") or ":" in name) and (widths is not None or width is not None):
+        raise ValueError(f"width and widths: are for built-in networks; expected none for {name}")
     if name.endswith(".onnx"):
         from unmask.adapters import onnx
 
@@ -160,6 +164,7 @@ def find_model(
             raise ValueError(f"model: expected PACKAGE.MODULE:FACTORY, FILE.onnx or one of {names}, got {name!r}")
         inputs, classes = _shape(data), len(data.classes)
         return build(name, inputs=inputs, classes=classes, widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
+    seed_all(seed)
     return made("model", name)  # type: ignore[no-any-return]
 
 
@@ -169,16 +174,18 @@ def _shape(data: Dataset) -> tuple[int, int, int]:
 
 
 def made(what: str, name: str, **settings: Any) -> Any:
-    """What the user's ``package.module:factory`` returns: a model, an attack, which can be called.
+    """What the user's ``package.module:factory``, or ``file.py:factory``, returns: a model, an attack; it is callable.
 
     Raises:
         ValueError: there is no such factory, it raised, or what it returned cannot be called.
     """
-    module_name, _, factory_name = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    module_name, _, factory_name = name.rpartition(":")
+    place = Path(module_name).parent if module_name.endswith(".py") else Path()
+    if str(place.resolve()) not in sys.path:
+        sys.path.insert(0, str(place.resolve()))
     try:
-        factory = getattr(importlib.import_module(module_name), factory_name)
+        module = importlib.import_module(Path(module_name).stem if module_name.endswith(".py") else module_name)
+        factory = getattr(module, factory_name)
     except Exception as error:  # the user's module may raise anything
         raise ValueError(
             f"{what}: expected a factory at {name}, got {type(error).__name__}: {_first_line(error)}"

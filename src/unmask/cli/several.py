@@ -72,7 +72,11 @@ def launch_all(several: tuple[int, int], place: torch.device, out: Path) -> None
             raise _Refused(str(error)) from error
         if error.code == 3:
             raise Ended(str(error)) from error
+        if error.code == Stopped.exit_code:
+            raise Stopped(f"stopped; {how_to_go_on(out)}") from error
         raise Ended(f"{error}; {how_to_go_on(out)}") from error
+    except KeyboardInterrupt as error:
+        raise Stopped(f"stopped; {how_to_go_on(out)}") from error
 
 
 def how_to_go_on(out: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unmask.cli.following import follow, tell_accuracy, tell_readings
+from unmask.cli.following import follow, tell_accuracy, tell_readings, tell_what_next
 from unmask.cli.objective import OBJECTIVES, changed_by, make_objective
 from unmask.cli.options import (
     EPSILON,
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from unmask.numerics import Model
     from unmask.optim import Schedule
+
+WEIGHTS = "weights.safetensors"
 
 WATCHED = 500
 """On so many of the training images masking is looked for."""
@@ -156,6 +158,8 @@ def train(
     _refuse_meaningless(objective, epsilon, sources, every)
     if not resume and (out / "checkpoint.json").is_file():
         raise click.UsageError(f"--out: {out} holds a run already; go on with it by --resume, or name another folder")
+    if (out / WEIGHTS).is_file() and not (out / "checkpoint.json").is_file():
+        raise click.UsageError(f"--out: {out} holds a {WEIGHTS} already, and no run to go on with; name another folder")
     several = processes(devices, nodes)
     if several != (1, 1) and not is_launched():
         launch_all(several, find_device(device), out)
@@ -184,11 +188,12 @@ def train(
             watch = Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
         follow(trainer, network, images, out, resume, watch, spread)
         if spread.rank == 0:
-            save_weights(network, out / "weights.safetensors")
-            click.echo(f"wrote {out / 'weights.safetensors'}")
+            save_weights(network, out / WEIGHTS)
+            click.echo(f"wrote {out / WEIGHTS}")
         if watch:
             tell_readings(watch)
         tell_accuracy(network, held_out, batches)
+        tell_what_next(model, data, data_dir, epsilon, out / WEIGHTS)
 
 
 def _refuse_meaningless(
