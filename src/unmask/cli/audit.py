@@ -89,8 +89,8 @@ def audit(
 ) -> None:
     """Tell whether MODEL's robustness is real or gradient masking.
 
-    MODEL is PACKAGE.MODULE:FACTORY, a function that returns a classifier for images in [0, 1], an .onnx file, or the
-    name of a built-in network such as mlp, lenet+ or resnet-18.
+    MODEL is PACKAGE.MODULE:FACTORY or FILE.py:FACTORY, a function that returns a classifier for images in [0, 1], an
+    .onnx file, or the name of a built-in network such as mlp, lenet+ or resnet-18.
     """
     from unmask.audit import audit as run
     from unmask.probes import FULL, QUICK

@@ -146,8 +146,8 @@ def train(
 ) -> None:
     """Train MODEL on the training images of a data set; print the validation accuracy at the end.
 
-    MODEL is the name of a built-in network, or PACKAGE.MODULE:FACTORY for a torch module of your own. With --devices
-    or --nodes it starts the processes itself; it may also be started by torchrun.
+    MODEL is the name of a built-in network, or PACKAGE.MODULE:FACTORY or FILE.py:FACTORY for a torch module of your
+    own. With --devices or --nodes it starts the processes itself; it may also be started by torchrun.
     """
     from unmask.distributed import is_launched
     from unmask.numerics import Batches
