@@ -24,6 +24,7 @@ from unmask.attacks import FGSM
 from unmask.cli import main
 from unmask.cli.attack import ATTACKS
 from unmask.cli.audit import REFERENCES
+from unmask.cli.options import made
 from unmask.models import build
 from unmask.models.masked import InputNoise, ScaledLogits, SoftmaxOutput
 from unmask.probes import QUICK
@@ -787,9 +788,17 @@ def test_the_seed_is_that_of_a_factorys_weights_too(tmp_path):
     assert first == second != other
 
 
-def test_a_factory_may_be_in_a_file_anywhere(tmp_path):
-    (tmp_path / "mine_in_a_file.py").write_text("make = lambda: lambda images: images.flatten(1)[:, :10]\n")
-    assert unmask("attack", f"{tmp_path / 'mine_in_a_file.py'}:make", *FEW).exit_code == 0
+def test_a_factory_may_be_in_a_file_anywhere(tmp_path, monkeypatch):
+    """Two files of the same name are two modules, and each finds what lies beside it."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for number in range(2):
+        (folder := tmp_path / str(number)).mkdir()
+        (folder / f"beside_{number}.py").write_text(f"FIRST = {number}\n")
+        (folder / "json.py").write_text(f"from beside_{number} import FIRST\nmake = lambda: lambda x: x + FIRST\n")
+    first, second = (made("model", f"{tmp_path / str(number) / 'json.py'}:make") for number in range(2))
+    assert (first(1), second(1)) == (1, 2)
+    result = unmask("attack", f"{tmp_path / 'none.py'}:make", *FEW)
+    assert_refused(result, "none.py:make, got FileNotFoundError: [Errno 2] No such file or directory")
 
 
 def test_training_says_what_to_do_next(tmp_path):

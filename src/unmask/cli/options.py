@@ -6,7 +6,10 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -180,12 +183,12 @@ def made(what: str, name: str, **settings: Any) -> Any:
         ValueError: there is no such factory, it raised, or what it returned cannot be called.
     """
     module_name, _, factory_name = name.rpartition(":")
-    place = Path(module_name).parent if module_name.endswith(".py") else Path()
-    if str(place.resolve()) not in sys.path:
-        sys.path.insert(0, str(place.resolve()))
+    file = Path(module_name).resolve() if module_name.endswith(".py") else None
+    place = str(file.parent if file else Path().resolve())
+    if place not in sys.path:
+        sys.path.insert(0, place)
     try:
-        module = importlib.import_module(Path(module_name).stem if module_name.endswith(".py") else module_name)
-        factory = getattr(module, factory_name)
+        factory = getattr(_module_in(file) if file else importlib.import_module(module_name), factory_name)
     except Exception as error:  # the user's module may raise anything
         raise ValueError(
             f"{what}: expected a factory at {name}, got {type(error).__name__}: {_first_line(error)}"
@@ -197,6 +200,15 @@ def made(what: str, name: str, **settings: Any) -> Any:
     if not callable(thing):
         raise ValueError(f"{what}: expected {name} to return a callable, got {type(thing).__name__}")
     return thing
+
+
+def _module_in(file: Path) -> ModuleType:
+    """The module in a file, whatever other modules are called."""
+    loader = SourceFileLoader(str(file), str(file))
+    module = module_from_spec(ModuleSpec(loader.name, loader, origin=loader.path))
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
+    return module
 
 
 def load_model(

@@ -94,8 +94,8 @@ class Settings:
 
 def _unseen(value: Any) -> str:
     """What an object without a text of its own holds, or one within it."""
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return "".join(_unseen(getattr(value, one.name)) for one in fields(value))
     if "__repr__" in vars(type(value)) or not repr(value).startswith("<"):
         return ""
-    return "".join(f", {name} {in_words(one)}" for name, one in vars(value).items())
+    return "".join(f", {name} {in_words(one)}" for name, one in getattr(value, "__dict__", {}).items())
