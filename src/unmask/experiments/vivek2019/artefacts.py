@@ -92,9 +92,10 @@ Rows as in table 3, epsilon 24/255, alpha half of that in R-FGSM's rows and 0.8/
 alpha of a quarter of epsilon, as in the lab's later code. Chance is 10 %. Not as published, `lambda0` hardly masks
 here: {lambda0 fgsm} % under FGSM and {lambda0 pgd20} % under PGD-20, where the term keeps {proposed pgd20} %. What it
 trains on is what `fgsm_only` trains on, which masks ({fgsm_only fgsm} and {fgsm_only pgd20} %); but R-FGSM images share
-its pass and so its batch norm, and it was trained in bfloat16 and the other not. One seed of each: which of these it
-is, or chance, is open. R-FGSM images alone, with half of epsilon, do not mask either ({rfgsm_only fgsm} and
-{rfgsm_only pgd20} %), and cost less on clean images."""
+its pass and so its batch norm, and it was trained in bfloat16 and the other not. The same holds of `rfgsm_fgsm`, which
+does not mask either ({rfgsm_fgsm fgsm} and {rfgsm_fgsm pgd20} %). One seed of each: which of the two it is, or chance,
+is open. R-FGSM images alone, with half of epsilon, do not mask ({rfgsm_only fgsm} and {rfgsm_only pgd20} %) and cost
+less on clean images."""
 
 TABLE5 = """\
 Rows: the network that FGSM images were made on; `itself` is the white-box attack. Columns: the training of the network
