@@ -192,7 +192,7 @@ def test_attacks_may_pass_as_often_as_they_like(done):
 
 
 def test_a_run_of_two_processes_is_resumed_by_one(done):
-    assert sorted(path.suffix for path in (done / "half").iterdir()) == [".json", ".safetensors"]
+    assert sorted(path.suffix or path.name for path in (done / "half").iterdir()) == [".json", ".safetensors", "lock"]
     through, resumed = perceptron(), perceptron(seed=1)
     epochs = list(PLAIN(through, few()))
     rest = list(PLAIN(resumed, few(), checkpoint=done / "half", resume=True))
