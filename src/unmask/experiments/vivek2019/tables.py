@@ -137,7 +137,12 @@ def table4(runs: Runs) -> Outcome:
         "beyond: at the published epsilon so small a network does not mask",
         difference(cells, "fgsm_only_8 fgsm", "fgsm_only_8 pgd20", "below", 5),
     )
-    return replace(made, claims=[*made.claims, masks, sound])
+    later = judge(
+        "beyond: with twice the passes lambda 0 does so too",
+        difference(cells, "lambda0_longer fgsm", "lambda0_longer pgd20", "above", 5),
+        below(cells, "lambda0_longer pgd20", 10),
+    )
+    return replace(made, claims=[*made.claims, masks, sound, later])
 
 
 def table4_in_full(runs: Runs) -> Outcome:
