@@ -113,9 +113,8 @@ class Trainer(Settings):
             DivergedError: the loss or a weight became NaN or infinite.
             ValueError: the checkpoint is damaged, or of a run with other settings, data or another watch; its folder
                 holds a run that is not to be resumed, or cannot be written to, or another process trains into it; the
-                watch was used before, or called
-                masking at its first reading; the data is no ``Dataset``; the model does not return one finite logit for
-                each of its classes.
+                watch was used before, or called masking at its first reading; the data is no ``Dataset``; the model
+                does not return one finite logit for each of its classes.
         """
         if not isinstance(data, Dataset):
             raise ValueError(f"data: expected an unmask.data.Dataset, got {type(data).__name__}; put tensors into one")
