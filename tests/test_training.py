@@ -175,6 +175,15 @@ def test_a_run_that_ended_within_an_epoch_can_be_made_longer(few, tmp_path):
     assert_same(resumed, through)
 
 
+def test_so_can_one_that_is_longer_than_float32_can_count(few, tmp_path):
+    done = 2**24 + 1
+    run(replace(RESUMED, updates=1), dropping(), few, checkpoint=tmp_path)
+    index = tmp_path / "checkpoint.json"
+    index.write_text(index.read_text().replace('"update": 1,', f'"update": {done},'))
+    (epoch,) = run(replace(RESUMED, updates=done + 1), dropping(), few, checkpoint=tmp_path, resume=True)
+    assert epoch.update == done + 1
+
+
 @pytest.mark.parametrize("stopped_in", [2, 4, 7, 9])
 def test_a_run_that_was_killed_within_an_epoch_goes_on_from_its_middle(stopped_in, few, tmp_path, monkeypatch):
     monkeypatch.setattr("unmask.training.run.CHECK_EVERY", 1)

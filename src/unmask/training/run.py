@@ -101,7 +101,7 @@ class Run:
         if self.watch and self.watch.readings and not done:
             count = len(self.watch.readings)
             raise ValueError(f"watch: expected a new one for a new run, got one with {count} readings")
-        if float(self.spread.mean(torch.tensor(float(done), device=self.device))) != done:
+        if float(self.spread.mean(torch.tensor(done, dtype=torch.float64, device=self.device))) != done:
             raise ValueError(f"checkpoint: expected a folder that all processes see, got one that holds {done} updates")
         if self.watch:
             self.watch.batches = self.spread.batches(self.watch.batches)
