@@ -47,6 +47,37 @@ def masked(digits):
     return watch, model, list(MASKS(model, digits, watch=watch))
 
 
+# --- when it looks
+
+
+@pytest.mark.parametrize(
+    ("updates", "looked"),
+    [
+        (range(1, 301), [1, 100, 200, 300]),
+        (range(9, 301, 9), [9, 108, 207, 306][:3]),
+        ([batch // 40 for batch in range(40, 12_040, 10)], [1, 100, 200, 300]),
+        ([50, 250, 251, 299, 300], [50, 250, 300]),
+    ],
+)
+def test_it_looks_once_for_each_so_many_updates_however_it_is_called(updates, looked, digits):
+    watch, model = watching(digits, every=100, steps=1, images=digits.images[:2], labels=digits.labels[:2]), network()
+    for update in updates:
+        watch(model, update)
+    assert [reading.update for reading in watch.readings] == looked
+
+
+def test_it_watches_a_network_whose_first_parameter_holds_whole_numbers(digits):
+    class Coded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.code, self.network = nn.Parameter(torch.arange(3), requires_grad=False), network()
+
+        def forward(self, images):
+            return self.network(images)
+
+    assert watching(digits)(Coded(), 1) == watching(digits)(network(), 1)
+
+
 # --- the numbers
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from unmask.attacks import FGSM, PGD, RFGSM
+from unmask.evidence import digest
 from unmask.losses import cross_entropy
-from unmask.numerics import Batches, undisturbed
+from unmask.numerics import Batches, describe, undisturbed
 from unmask.threat import check_batch
 
 
@@ -190,10 +191,11 @@ class Watch:
         """The reading that holds: the latest, or, since ``restore``, the healthy one that it went back to.
 
         Args:
-            update: how many are done; a new reading is made if it is time.
+            update: how many are done. A new reading is made if another multiple of ``every`` has been reached or
+                passed since the last one; it need not be called after each update.
             now: make one whether or not it is time.
         """
-        if now or not self.readings or update % self.every == 0:
+        if now or not self.readings or update // self.every != self.readings[-1].update // self.every:
             if not isinstance(model, nn.Module):
                 raise ValueError(f"model: expected a torch module to watch, got {type(model).__name__}")
             self._restored = False
@@ -251,9 +253,10 @@ class Watch:
     @property
     def settings(self) -> str:
         """What must agree for a resumed run to be watched as before, in words."""
+        images = digest(self.images, self.labels)[:16]
         return (
             f"every {self.every} at epsilon {self.epsilon:g}, {self.steps} steps, alpha {self._alpha:g}, "
-            f"seed {self.seed}, {len(self.images)} images, {self.rule}"
+            f"seed {self.seed}, {len(self.images)} images (SHA-256 {images}), {describe(self.rule)}"
         )
 
     def _judged(self, reading: Reading) -> Reading:
@@ -266,7 +269,7 @@ class Watch:
 
     def _look(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """One value per image (N,) for each number of a reading but the first."""
-        where = next(model.parameters(), images)
+        where = next((one for one in model.parameters() if one.is_floating_point()), images)
         images, labels = images.to(where), labels.to(where.device)
         points = [images, *(attack(model, images, labels) for attack in self._attacks)]
         with undisturbed(model, seed=self.seed), torch.no_grad():
