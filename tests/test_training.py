@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -26,7 +27,7 @@ from unmask.models import build
 from unmask.objectives import PRESETS, Adversarial, Augmented, LogitDistance
 from unmask.optim import OPTIMIZERS, Cosine, Steps
 from unmask.training import DivergedError, Trainer
-from unmask.training.run import CHECK_EVERY
+from unmask.training.run import CHECK_EVERY, STUCK_EVERY
 from unmask.watch import Watch
 
 RESUMED = Trainer(  # everything that draws random numbers or keeps a state; 4 updates per epoch, and 2 in the last
@@ -664,3 +665,162 @@ def test_a_loss_above_that_of_guessing_does_not_tell(objective, digits):
     (epoch,) = run(trainer, build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,)), digits)
     assert epoch.loss > 0.98 * np.log(10)
     assert not epoch.stuck
+
+
+# --- what people bring along
+
+
+class Counting(torch.optim.Optimizer):
+    """Steps that grow shorter with a count that it keeps in its group, and one that each parameter keeps."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, {"lr": lr, "k": 0})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["k"] += 1
+            for one in group["params"]:
+                state = self.state[one]
+                state["step"] = state.get("step", 0) + 1
+                one.sub_(group["lr"] / group["k"] / state["step"] * one.grad)
+
+
+class Free:
+    """Free adversarial training: the perturbation goes on from the last update."""
+
+    def __init__(self):
+        self.noise = torch.zeros(30, 1, 8, 8)
+
+    def __call__(self, model, images, labels, *, step):
+        noise = self.noise[: len(images)].clone().requires_grad_()
+        loss = functional.cross_entropy(model((images + noise).clamp(0, 1)), labels)
+        (slope,) = torch.autograd.grad(loss, noise, retain_graph=True)
+        self.noise = self.noise.clone()
+        self.noise[: len(images)] = (noise.detach() + 0.1 * slope.sign()).clamp(-0.1, 0.1)
+        return loss
+
+    def state_dict(self):
+        return {"noise": self.noise}
+
+    def load_state_dict(self, state):
+        self.noise = state["noise"]
+
+
+@pytest.mark.parametrize(
+    "brought",
+    [
+        lambda: {"optimizer": Counting},
+        lambda: {"objective": Free()},
+        lambda: {"objective": Augmented(objective=Free(), padding=1)},
+    ],
+)
+def test_what_optimizers_and_objectives_count_is_resumed(brought, few, tmp_path):
+    run(replace(RESUMED, weight_decay=0.0, **brought()), through := dropping(), few)
+    next(replace(RESUMED, weight_decay=0.0, **brought())(dropping(), few, checkpoint=tmp_path))
+    trainer = replace(RESUMED, weight_decay=0.0, **brought())
+    run(trainer, resumed := dropping(seed=1), few, checkpoint=tmp_path, resume=True)
+    assert_same(resumed, through)
+
+
+def still_in_front(parameters, lr):
+    first, *others = parameters
+    return SGD([{"params": [first], "lr": 0.0}, {"params": others}], lr=lr)
+
+
+def test_groups_keep_learning_rates_of_their_own(few):
+    model = dropping()
+    before = copy.deepcopy(model)
+    run(replace(RESUMED, optimizer=still_in_front, weight_decay=0.0), model, few)
+    assert torch.equal(model[1].weight, before[1].weight)
+    assert not torch.equal(model[5].weight, before[5].weight)
+
+
+def test_a_learning_rate_within_an_optimizer_is_refused(few):
+    trainer = replace(RESUMED, optimizer=partial(SGD, lr=0.1))
+    with pytest.raises(ValueError, match="optimizer: expected its learning rate as learning_rate, got an lr in"):
+        next(trainer(dropping(), few))
+
+
+def test_complex_and_whole_numbers_stay_as_they_are(few):
+    class Filtered(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("filter", torch.exp(2j * torch.pi * torch.rand(8, 8)))
+            self.last = nn.Linear(64, 10)
+
+        def forward(self, images):
+            return self.last(torch.fft.ifft2(torch.fft.fft2(images) * self.filter).real.flatten(1))
+
+    model = Filtered()
+    before = model.filter.clone()
+    run(replace(RESUMED, updates=1), model, few)
+    assert torch.equal(model.filter, before)
+
+
+def test_a_part_in_evaluation_mode_stays_so_while_the_rest_trains(few):
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16)).requires_grad_(False).eval()
+    model, modes = nn.Sequential(backbone, nn.Linear(16, 10)), []
+    before = copy.deepcopy(backbone)
+    for _ in RESUMED(model, few):
+        modes.append((model.training, backbone.training))
+        model.eval()  # as one does to evaluate between the passes
+    assert set(modes) == {(True, False)}
+    assert_same(backbone, before)
+
+
+def test_a_model_in_evaluation_mode_as_a_whole_is_trained(few):
+    for _ in RESUMED(model := dropping().eval(), few):
+        assert all(part.training for part in model.modules())
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Learns what a teacher says, or one of several."""
+
+    teacher: object
+
+    def __call__(self, model, images, labels, *, step):
+        first = self.teacher[0] if isinstance(self.teacher, tuple) else self.teacher
+        return (model(images) - first(images).detach()).square().mean()
+
+
+@pytest.mark.parametrize("held", [lambda model: model, lambda model: (model,)])
+def test_going_on_with_another_teacher_is_refused(held, few, tmp_path):
+    trainers = [replace(RESUMED, objective=Taught(held(dropping(seed=seed).eval()))) for seed in (1, 1, 2)]
+    next(trainers[0](dropping(), few, checkpoint=tmp_path))
+    next(trainers[1](dropping(), few, checkpoint=tmp_path, resume=True))
+    with pytest.raises(ValueError, match="resume with the same settings"):
+        next(trainers[2](dropping(), few, checkpoint=tmp_path, resume=True))
+
+
+def test_going_on_with_a_watch_of_other_images_is_refused(few, tmp_path):
+    def watching(rows):
+        return Watch(epsilon=0.1, images=few.images[rows], labels=few.labels[rows], every=2)
+
+    next(RESUMED(dropping(), few, checkpoint=tmp_path, watch=watching(slice(0, 50))))
+    with pytest.raises(ValueError, match="watch"):
+        next(RESUMED(dropping(), few, checkpoint=tmp_path, resume=True, watch=watching(slice(50, 100))))
+
+
+def test_a_run_that_learns_nothing_from_a_loss_of_ones_own_is_called_stuck(digits):
+    def brier(model, images, labels, *, step):
+        return (model(images).softmax(1) - functional.one_hot(labels, 10)).square().sum(1).mean()
+
+    def stuck(rate):
+        trainer = Trainer(updates=STUCK_EVERY, learning_rate=rate, objective=brier)
+        return any(epoch.stuck for epoch in trainer(deep(), digits))
+
+    assert stuck(1e-9)
+    assert not stuck(1e-2)
+
+
+def test_a_network_that_is_made_by_its_first_batch_is_resumed(few, tmp_path):
+    def lazy():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(10))
+
+    run(RESUMED, through := lazy(), few)
+    next(RESUMED(lazy(), few, checkpoint=tmp_path))
+    run(RESUMED, resumed := lazy(), few, checkpoint=tmp_path, resume=True)
+    assert_same(resumed, through)

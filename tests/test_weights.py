@@ -35,6 +35,27 @@ def test_what_is_saved_is_loaded(name, tmp_path):
     assert_same(loaded, network())
 
 
+def test_paths_may_be_text(tmp_path):
+    save_weights(network(), str(tmp_path / "weights.safetensors"))
+    load_weights(loaded := network(seed=1), str(tmp_path / "weights.safetensors"))
+    assert_same(loaded, network())
+
+
+class Counted(nn.Linear):
+    """A layer with a state that is no tensor."""
+
+    def get_extra_state(self):
+        return {"seen": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_a_state_that_is_no_tensor_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"0\._extra_state: expected a tensor to write to a file, got dict"):
+        save_weights(nn.Sequential(Counted(2, 1)), tmp_path / "weights.safetensors")
+
+
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: {"state_dict": x, "epoch": 3}, lambda x: {"model": x}])
 @pytest.mark.parametrize("old_format", [False, True])
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])

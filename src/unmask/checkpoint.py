@@ -117,8 +117,9 @@ class Checkpoint:
     def save(self, model: nn.Module, optimizer: Optimizer, update: int, **others: Stateful | None) -> None:
         """Write the state after ``update`` updates, and with it, by its name, that of all else the run has."""
         state = optimizer.state_dict()["state"]
+        held = {f"{row}.{name}": value for row, of in state.items() for name, value in of.items()}
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-        tensors |= {f"optimizer.{row}.{name}": value for row, of in state.items() for name, value in of.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in held.items() if not isinstance(value, (int, float))}
         for own, other in others.items():
             tensors |= {f"{own}.{name}": value for name, value in (other.state_dict() if other else {}).items()}
         content = safetensors.torch.save(plain(tensors))
@@ -131,6 +132,8 @@ class Checkpoint:
             "weights": weights.name,
             "sha256": digest,
             "settings": dict(self.settings),
+            "numbers": {name: value for name, value in held.items() if isinstance(value, (int, float))},
+            "groups": [_numbers(group) for group in optimizer.param_groups],
             "torch": torch.__version__,
         }
         write_atomically(self.index, json.dumps(entry, indent=1).encode() + b"\n")
@@ -157,14 +160,17 @@ class Checkpoint:
         for own, other in others.items():
             if other:
                 other.load_state_dict(_of(own, tensors))
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _of("optimizer", tensors).items():
+        state: dict[int, dict[str, Tensor | float]] = {}
+        for name, held in (_of("optimizer", tensors) | entry.get("numbers", {})).items():
             row, key = name.split(".", 1)
-            state.setdefault(int(row), {})[key] = tensor
+            state.setdefault(int(row), {})[key] = held
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for group, numbers in zip(optimizer.param_groups, entry.get("groups", []), strict=False):
+            group.update(numbers)
         for parameter, values in optimizer.state.items():
             for key, value in values.items():
-                if value.shape == parameter.shape:  # fused optimizers take it that both lie alike in memory
+                # fused optimizers take it that both lie alike in memory
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
                     values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         return int(entry["update"])
 
@@ -176,6 +182,12 @@ class Checkpoint:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.index}: expected a checkpoint ({FORMAT}), got {error}") from error
         return dict(entry)
+
+
+def _numbers(group: Mapping[str, Any]) -> dict[str, float]:
+    """What an optimizer counts for a group of parameters; the learning rates are the run's."""
+    known = ("lr", "initial_lr")
+    return {name: one for name, one in group.items() if isinstance(one, (int, float)) and name not in known}
 
 
 def _of(own: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

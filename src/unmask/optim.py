@@ -99,7 +99,8 @@ def make_optimizer(
 ) -> Optimizer:
     """An optimizer by its name in ``OPTIMIZERS``, or by a class of ``torch.optim``, which may be in a ``partial``.
 
-    A class is called with the parameters and ``lr``, and with ``weight_decay`` if that is not 0.
+    A class is called with the parameters and ``lr``, and with ``weight_decay`` if that is not 0. What it makes may have
+    groups with learning rates of their own.
 
     Raises:
         ValueError: unknown name; the message lists the known ones. Or what is wanted makes no optimizer.
@@ -116,6 +117,8 @@ def make_optimizer(
     if not callable(wanted):
         got = repr(wanted) if isinstance(wanted, str) else f"a {type(wanted).__name__}"
         raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, or a class of torch.optim, got {got}")
+    if isinstance(wanted, partial) and "lr" in wanted.keywords:
+        raise ValueError(f"optimizer: expected its learning rate as learning_rate, got an lr in {wanted}")
     try:
         made = wanted(parameters, lr=learning_rate, **({"weight_decay": weight_decay} if weight_decay else {}))
     except TypeError as error:

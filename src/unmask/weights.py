@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from unmask.record import write_atomically
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
+def save_weights(model: nn.Module, path: Path | str) -> None:
     """Write a model's parameters and buffers as safetensors, whole or not at all.
+
+    Raises:
+        ValueError: the model's state holds something that is no tensor.
 
     Example:
         >>> import tempfile
@@ -21,17 +24,24 @@ def save_weights(model: nn.Module, path: Path) -> None:
         ...     save_weights(nn.Linear(2, 1), Path(folder) / "linear.safetensors")
         ...     load_weights(nn.Linear(2, 1), Path(folder) / "linear.safetensors")
     """
-    write_atomically(path, _content(model))
+    write_atomically(Path(path), _content(model.state_dict()))
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, detached and contiguous, each in memory of its own, as safetensors wants them."""
+    """The tensors on the CPU, detached and contiguous, each in memory of its own, as safetensors wants them.
+
+    Raises:
+        ValueError: something else is among them, such as a module's extra state.
+    """
     layout = torch.contiguous_format
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name}: expected a tensor to write to a file, got {type(tensor).__name__}")
     return {name: tensor.detach().to("cpu", copy=True, memory_format=layout) for name, tensor in tensors.items()}
 
 
 def digest(model: nn.Module) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of the file that ``save_weights`` would write.
+    """The first 16 hexadecimal digits of the SHA-256 of the file that ``save_weights`` would write of its tensors.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -40,14 +50,15 @@ def digest(model: nn.Module) -> str:
         >>> len(before), digest(model) == before
         (16, False)
     """
-    return hashlib.sha256(_content(model)).hexdigest()[:16]
+    tensors = {name: one for name, one in model.state_dict().items() if isinstance(one, Tensor)}
+    return hashlib.sha256(_content(tensors)).hexdigest()[:16]
 
 
-def _content(model: nn.Module) -> bytes:
-    return safetensors.torch.save(plain(model.state_dict()))
+def _content(tensors: dict[str, Tensor]) -> bytes:
+    return safetensors.torch.save(plain(tensors))
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path | str) -> None:
     """Load ``.safetensors``, or a ``.pt``/``.pth`` file that ``torch.save`` wrote, read with ``weights_only``.
 
     A file that keeps the weights under ``"state_dict"`` or ``"model"`` is understood.
@@ -56,7 +67,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ValueError: the file is missing or unreadable, or its tensors are not the model's; the message names the
             first tensor that is missing, left over or of another shape.
     """
-    fill(model, read_tensors(path), path)
+    fill(model, read_tensors(Path(path)), Path(path))
 
 
 def fill(model: nn.Module, found: dict[str, Tensor], path: Path) -> None:

@@ -9,12 +9,17 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from unmask.attacks import Attack
-from unmask.numerics import Model, derive_seed, describe
+from unmask.numerics import Model, derive_seed, describe, evaluating
 from unmask.weights import digest
 
 
 class Objective(Protocol):
     """Anything that turns a batch into a loss to be minimised.
+
+    A run that is resumed goes on as it would have only if the loss follows from what the objective is given and from
+    torch's random numbers, which each update seeds. One that remembers something between updates needs ``state_dict``,
+    which returns tensors by name, and ``load_state_dict``: a checkpoint then holds that too. An attack of ours draws
+    the same noise in each call; ``at_step(attack, step)`` is the one for this update.
 
     Example:
         >>> import torch
@@ -75,6 +80,43 @@ def at_step(attack: Attack, step: int) -> Attack:
     if "attack" in own:
         changed["attack"] = at_step(own["attack"], step)
     return replace(attack, **changed) if changed else attack
+
+
+def is_ours(objective: Objective) -> bool:
+    """Whether an objective, and the one within it, is made here: its loss is then a cross entropy, and what is added.
+
+    Example:
+        >>> is_ours(lambda model, images, labels, *, step: model(images).sum())
+        False
+    """
+    within = getattr(objective, "objective", None)
+    return type(objective).__module__.startswith(__package__ or "") and (within is None or is_ours(within))
+
+
+def stateful(objective: Any) -> Any:
+    """The objective, or the one within it, if it remembers something between updates, else None.
+
+    Example:
+        >>> stateful(nn.Linear(1, 1)) is None, stateful(len) is None
+        (False, True)
+    """
+    while objective is not None and not (hasattr(objective, "state_dict") and hasattr(objective, "load_state_dict")):
+        objective = getattr(objective, "objective", None)
+    return objective
+
+
+def made_images(attack: Attack, model: Model, images: Tensor, labels: Tensor, *, step: int) -> Tensor:
+    """What an attack makes of a batch in this update: data, without history. The model is in evaluation mode meanwhile.
+
+    Example:
+        >>> import torch
+        >>> from unmask.attacks import FGSM
+        >>> flat = lambda x: x.flatten(1)
+        >>> made_images(FGSM(epsilon=0.5), flat, torch.zeros(1, 1, 1, 2), torch.tensor([0]), step=0).flatten()
+        tensor([0.0000, 0.5000])
+    """
+    with evaluating(model):
+        return at_step(attack, step)(model, images, labels).detach()
 
 
 def in_words(model: Model) -> str:

@@ -18,6 +18,7 @@ from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
 from unmask.distributed import Alone
 from unmask.numerics import Batches, derive_seed, laid_out, seed_all
+from unmask.objectives.objective import is_ours, stateful
 from unmask.training.settings import Settings
 from unmask.verdict import proportion
 from unmask.watch import Watch
@@ -36,7 +37,8 @@ STUCK_WITHIN = 0.02
 STUCK_IMAGES = 500
 """It is stuck if the mean of its last ``CHECK_EVERY`` losses is within this share of what guessing costs, or above it,
 and on so many training images the model is no better than one that always names the commonest class. The loss alone
-does not tell: that of adversarial training may well begin above that of guessing."""
+does not tell: that of adversarial training may well begin above that of guessing. That of an objective from elsewhere
+need not be in nats and is not asked."""
 
 
 class DivergedError(RuntimeError):
@@ -125,7 +127,7 @@ class Run:
             part.losses, part.seconds = self.spread.mean(losses[:rows]).cpu(), time.perf_counter() - started
             self.check_finite(part.losses, begin)
 
-        self.model.train()
+        self.to_training()
         with torch.random.fork_rng():
             for row in range(len(part.losses), len(losses)):
                 update = begin + row
@@ -146,6 +148,18 @@ class Run:
         note(row + 1)
         return update + 1
 
+    @cached_property
+    def resting(self) -> list[nn.Module]:
+        """Parts of the model that were given in evaluation mode, as a frozen network's are, while the whole was not."""
+        return [part for part in self.model.modules() if not part.training] if self.model.training else []
+
+    def to_training(self) -> None:
+        """Training mode, but for what is to stay as it is."""
+        resting = self.resting
+        self.model.train()
+        for part in resting:
+            part.training = False
+
     def look(self, done: int) -> str:
         """Let the watch look if it is time, or at the run's end if it has a rule; returns why masking is called."""
         if self.watch is None:
@@ -160,7 +174,8 @@ class Run:
     def save(self, done: int, part: Part | None = None) -> None:
         """Write a checkpoint, within an epoch with the part that is not over."""
         if self.keeper and self.spread.rank == 0:
-            self.keeper.save(self.model, self.optimizer, done, watch=self.watch, part=part)
+            remembers = stateful(self.settings.objective)
+            self.keeper.save(self.model, self.optimizer, done, watch=self.watch, part=part, objective=remembers)
 
     def check_finite(self, losses: Tensor, begin: int) -> None:
         """Raise if a loss or a weight is not finite: the last update of a pass can break the weights unseen."""
@@ -176,7 +191,7 @@ class Run:
         own, weight = self.spread.share(rows)
         images, labels = self.batch(own)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self.settings.schedule(update)
+            group["lr"] = group["initial_lr"] * self.settings.schedule(update)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed"):
             loss = self.settings.objective(self.network, images, labels, step=update)
         if not isinstance(loss, Tensor) or loss.ndim:
@@ -204,7 +219,8 @@ class Run:
             return False
         shares = self.data.labels.bincount() / len(self.data)
         guessing = float(torch.special.entr(shares).sum())
-        if float(self.spread.mean(losses[-CHECK_EVERY:].mean())) <= (1 - STUCK_WITHIN) * guessing:
+        learned = float(self.spread.mean(losses[-CHECK_EVERY:].mean())) <= (1 - STUCK_WITHIN) * guessing
+        if learned and is_ours(self.settings.objective):
             return False
         generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "stuck"))
         rows = torch.randperm(len(self.data), generator=generator)[:STUCK_IMAGES]

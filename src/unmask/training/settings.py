@@ -81,10 +81,13 @@ class Settings:
             raise ValueError(f"model: expected a torch module to train, got {type(model).__name__}")
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError("model: expected weights to train, got none that ask for a gradient (requires_grad)")
-        model.to(dtype=torch.float64 if self.precision == "float64" else torch.float32)
+        model.double() if self.precision == "float64" else model.float()  # leaves whole and complex numbers alone
         if self.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self._optimizer(model.parameters())
+        optimizer = self._optimizer(model.parameters())
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]  # as torch's own schedules name it
+        return optimizer
 
     def _optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         return make_optimizer(
@@ -94,7 +97,11 @@ class Settings:
 
 def _unseen(value: Any) -> str:
     """What an object without a text of its own holds, or one within it."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, nn.Module):
+        return f", {in_words(value)}"
+    if isinstance(value, (list, tuple)):
+        return "".join(map(_unseen, value))
+    if is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.repr:  # type: ignore[attr-defined]
         return "".join(_unseen(getattr(value, one.name)) for one in fields(value))
     if "__repr__" in vars(type(value)) or not repr(value).startswith("<"):
         return ""

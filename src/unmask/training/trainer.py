@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
 from unmask.distributed import ALONE, Alone
 from unmask.numerics import Batches
+from unmask.objectives.objective import stateful
 from unmask.subject import LogProbabilities, examine
 from unmask.training.run import Part, Run
 from unmask.training.settings import Settings
@@ -54,7 +56,9 @@ class Trainer(Settings):
     """Settings of a training run; called, it trains a model in place, as its epochs are asked for, and yields each.
 
     On a CPU in float32 a run that was stopped and resumed ends with the same weights, bit for bit, as one that ran
-    through: order, dropout and attack noise follow from the seed and the number of the epoch or update.
+    through: order, dropout and attack noise follow from the seed and the number of the epoch or update. The model is
+    put into training mode, but for parts that are in evaluation mode while the whole is not, as a frozen network may
+    be.
 
     Attributes:
         updates: how many gradient steps in all; the last epoch may be cut short.
@@ -64,7 +68,8 @@ class Trainer(Settings):
             number, it returns the loss.
         optimizer: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, or one of two
             readings of a misprint of Adam, ``"adam-double-corrected"`` and ``"adam-literal"``; or a class of
-            ``torch.optim``, as it is or with settings in a ``functools.partial``.
+            ``torch.optim``, as it is or with settings in a ``functools.partial``; groups may have learning rates of
+            their own, which the schedule scales.
         learning_rate: before the schedule; ``weight_decay``: of the L2 penalty, or decoupled from it for ``"adamw"``;
             0 leaves it to the class, where one is given.
         schedule: the learning rate's factor as a function of the update's number, counted from 0.
@@ -125,7 +130,10 @@ class Trainer(Settings):
         optimizer = self.prepare(model)
         keeper = self._keeper(checkpoint, data, watch) if checkpoint is not None else None
         part = Part()
-        done = keeper.restore(model, optimizer, watch=watch, part=part) if keeper and resume else 0
+        if any(map(is_lazy, model.parameters())):  # their first pass makes them; weights can then be put back
+            _check_fits(model, data)
+        remembers = stateful(self.objective)
+        done = keeper.restore(model, optimizer, watch=watch, part=part, objective=remembers) if keeper and resume else 0
         _check_fits(model, data)
         if keeper and not done:
             keeper.begin()
