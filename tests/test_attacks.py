@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from unmask.attacks import (
     APGD,
@@ -996,10 +997,15 @@ def test_no_further_attack_is_run_when_none_is_left(brightness):
     assert attacks[1].seen == []
 
 
-def test_a_trial_remembers_its_outcome_for_the_same_model_and_examples(brightness):
+def booked(trial, images, run):
+    """As an audit's ledger has it."""
+    return run()
+
+
+def test_a_trial_of_an_audit_remembers_its_outcome_for_the_same_model_and_examples(brightness):
     images, labels = brightness
     attack = Recording(0.1)
-    trial = Trial(attacks=[attack])
+    trial = Trial(attacks=[attack], entered=booked)
     outcome = trial(by_brightness, images, labels)
     assert trial(by_brightness, images, labels) is outcome
     assert len(attack.seen) == 1
@@ -1009,9 +1015,120 @@ def test_a_trial_remembers_its_outcome_for_the_same_model_and_examples(brightnes
     assert len(attack.seen) == 4
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_any_other_trial_asks_the_model_as_it_is_now(optimizer, brightness):
+    """Fused optimizers, and whoever writes to a parameter's data, leave no trace in its version."""
+    images, labels = brightness
+    model, trial = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 2)), Trial(attacks=[Recording(0.0)])
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.copy_(torch.tensor([1.0, 0.0]))
+    step = optimizer(model.parameters(), lr=9.0, fused=True)
+    assert trial(model, images, labels).correct.all()
+    (-functional.cross_entropy(model(images), labels)).backward()
+    step.step()
+    assert not trial(model, images, labels).correct.any()
+    model[1].weight.data.zero_()
+    model[1].bias.data = torch.tensor([1.0, 0.0])
+    assert trial(model, images, labels).correct.all()
+
+
+def unstable():
+    """A network whose answers depend on its mode, and which remembers what it saw in training."""
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(math.prod(SHAPE)), nn.Dropout(), nn.Linear(math.prod(SHAPE), 2))
+
+
+class Careless:
+    """An attack as people write them: it sets the model's mode as it likes, and draws from the global state."""
+
+    def __init__(self, leaves=None):
+        self.leaves, self.modes, self.drawn = leaves, [], []
+
+    def __call__(self, model, images, labels):
+        self.modes.append([part.training for part in model.modules()])
+        model(images)
+        noise = torch.rand_like(images)
+        self.drawn.append(noise)
+        if self.leaves is not None:
+            model.train(self.leaves)
+        return (images + 0.1 * noise).requires_grad_()
+
+
+@pytest.mark.parametrize("leaves", [None, False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_anybodys_attack_meets_evaluation_mode_and_leaves_no_trace(leaves, training, brightness):
+    model, attacks = unstable().train(training), [Careless(leaves), Careless(leaves)]
+    model[2].eval()
+    modes, before, state = [one.training for one in model.modules()], copy.deepcopy(model), torch.get_rng_state()
+    first, second = (Trial(attacks=attacks)(model, *brightness) for _ in range(2))
+    assert not any(any(seen) for one in attacks for seen in one.modes)
+    assert [one.training for one in model.modules()] == modes
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.buffers(), before.buffers(), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.images, second.images)
+    assert not first.images.requires_grad
+
+
+def test_each_of_several_attacks_draws_numbers_of_its_own(brightness):
+    images, labels = brightness
+    again = [Careless(), Careless()]
+    Trial(attacks=again)(by_brightness_of(unstable()), images, labels)
+    assert not torch.equal(again[0].drawn[0], again[1].drawn[0])
+
+
+def by_brightness_of(network):
+    """A module that no noise of 0.1 can fool."""
+    network.forward = lambda images: torch.stack([2 - images.flatten(1).mean(1), 0 * images.flatten(1).mean(1)], 1)
+    return network
+
+
+def test_an_attack_on_a_stand_in_meets_evaluation_mode_too(brightness):
+    attack, stand_in = Careless(), unstable().train()
+    Trial(attacks=[Through(attack=attack, stand_in=stand_in)])(by_brightness, *brightness)
+    assert not any(attack.modes[0])
+    assert stand_in.training
+
+
+def test_what_an_attack_returns_in_another_precision_is_taken(brightness):
+    outcome = Trial(attacks=[lambda model, images, labels: images.double()])(by_brightness, *brightness)
+    assert outcome.images.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        (lambda images: (images, None), "got tuple"),
+        (lambda images: images[:1], r"got shape \(1, "),
+        (lambda images: images.numpy(), "got ndarray"),
+        (lambda images: None, "got NoneType"),
+    ],
+)
+def test_an_attack_that_returns_no_images_is_refused(returned, found, brightness):
+    def broken(model, images, labels):
+        return returned(images)
+
+    with pytest.raises(ValueError, match=f"broken: expected images of shape .* from the attack, {found}"):
+        Trial(attacks=[broken])(by_brightness, *brightness)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "message"),
+    [
+        (PGD(epsilon=0.1), "attacks: expected a list of attacks, got PGD"),
+        ([PGD], "attacks: expected one that takes .*, got PGD; a class is to be called first"),
+        ([lambda images: images], "attacks: expected one that takes .model, images, labels., got <lambda>$"),
+        (["pgd"], "attacks: expected a callable .*, got 'pgd'"),
+        ([], "attacks: expected at least one, got none"),
+    ],
+)
+def test_what_is_no_list_of_attacks_is_refused(attacks, message):
+    with pytest.raises(ValueError, match=message):
+        Trial(attacks=attacks)
+
+
 def test_a_trial_that_keeps_no_images_holds_none(brightness):
     images, labels = brightness
-    trial = Trial(attacks=[Recording(0.2)], keep_images=False)
+    trial = Trial(attacks=[Recording(0.2)], keep_images=False, entered=booked)
     first, second = (trial(by_brightness, images, labels) for _ in range(2))
     assert torch.equal(first.images, images + 0.2)
     assert second.images.shape == (0, *SHAPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -272,6 +273,74 @@ def test_what_was_kept_is_not_taken_for_that_of_another_wrapper(perceptron, task
         audit(normalised(perceptron, mean=0.9, std=0.3), *task, epsilon=EPSILON, keep=tmp_path, progress=_kill_at_many)
     report = audit(normalised(perceptron, mean=0.0, std=1.0), *task, epsilon=EPSILON, keep=tmp_path)
     assert report.correct == audit(perceptron, *task, epsilon=EPSILON).correct
+
+
+class Stepped:
+    """Somebody's attack, of whose settings its name says nothing."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def __call__(self, model, images, labels):
+        return PGD(epsilon=EPSILON, steps=self.steps, start="clean")(model, images, labels)
+
+
+@pytest.mark.parametrize("role", ["reference", "attacks"])
+def test_what_was_kept_is_not_taken_for_that_of_another_attack_of_the_same_name(role, perceptron, task, tmp_path):
+    one, other = ({role: Stepped(steps) if role == "reference" else [Stepped(steps)]} for steps in (1, 20))
+    with pytest.raises(Stopped):
+        audit(perceptron, *task, epsilon=EPSILON, keep=str(tmp_path), progress=_kill_at_many, **one)
+    assert list(tmp_path.glob("*.outcome"))
+    report = audit(perceptron, *task, epsilon=EPSILON, keep=str(tmp_path), **other)
+    assert replace(report, seconds=0.0) == replace(audit(perceptron, *task, epsilon=EPSILON, **other), seconds=0.0)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """An attack with settings that mean something else than in ours, and cannot be compared."""
+
+    mask: torch.Tensor
+    targets: tuple = (0, 1)
+
+    def steps(self):
+        return 3
+
+    def __call__(self, model, images, labels):
+        return images * self.mask
+
+
+def test_an_attack_may_have_any_settings(perceptron, task):
+    own = [Masked(torch.ones(8, 8)), Masked(torch.full((8, 8), 1 - EPSILON))]
+    report = audit(perceptron, *task, epsilon=EPSILON, effort=QUICK, attacks=own)
+    assert {"your attack 1", "your attack 2"} <= {one.name for one in report.attacks}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"attacks": [PGD]}, "attacks: expected one that takes"),
+        ({"reference": PGD}, "reference: expected one that takes"),
+        ({"attacks": PGD(epsilon=EPSILON)}, "attacks: expected a list of attacks, got PGD"),
+    ],
+)
+def test_what_is_no_attack_is_refused(given, message, perceptron, task):
+    with pytest.raises(ValueError, match=message):
+        audit(perceptron, *task, epsilon=EPSILON, **given)
+
+
+def test_a_model_in_training_mode_is_not_attacked_in_it(perceptron, task):
+    """By anybody's attack; what verifies the report would find otherwise."""
+    modes = []
+
+    def own(model, images, labels):
+        modes.append(model.training)
+        return FGSM(epsilon=EPSILON)(model, images, labels)
+
+    model = copy.deepcopy(perceptron).train()
+    audit(model, *task, epsilon=EPSILON, effort=QUICK, reference=own, attacks=[own])
+    assert modes
+    assert not any(modes)
+    assert model.training
 
 
 def _kill_at_many(stage, share):

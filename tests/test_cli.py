@@ -92,6 +92,10 @@ def unmask(*arguments):
     return result
 
 
+def careless(epsilon):
+    return lambda model, images, labels: (images + epsilon).clamp(0, 1)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, perceptron):
     """Holds the weights of a trained network, and a file that holds something else."""
@@ -818,3 +822,16 @@ def test_an_interruption_is_not_taken_for_an_answer(monkeypatch):
 def test_what_goes_wrong_here_is_not_taken_for_an_answer(monkeypatch):
     monkeypatch.setattr(sys.modules["unmask.cli.attack"], "find_device", lambda name: 1 / 0)
     assert unmask("attack", "test_cli:fixed", *FEW, "--epsilon", "0.1").exit_code == 3
+
+
+def test_attacks_of_ones_own_are_named_as_networks_are():
+    result = unmask("attack", "test_cli:fixed", *FEW, "--attack", "test_cli:step")
+    assert result.output == unmask("attack", "test_cli:fixed", *FEW, "--attack", "fgsm").output
+    result = unmask("audit", "test_cli:fixed", *FEW, "--quick", "--reference", "test_cli:careless")
+    assert result.exit_code == 0
+    assert "<lambda>" in result.output or "lambda" in result.output
+    assert_refused(
+        unmask("audit", "test_cli:fixed", *FEW, "--reference", "test_cli:a_number"), "reference: test_cli:a_"
+    )
+    assert_refused(unmask("attack", "test_cli:fixed", *FEW, "--attack", "test_cli:step", "--steps", 2), "means nothing")
+    assert_refused(unmask("audit", "test_cli:fixed", *FEW, "--reference", "cw"), "'cw' is not one of 'fgsm'")

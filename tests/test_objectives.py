@@ -34,9 +34,9 @@ from unmask.objectives import (
     Normal,
     StepDistance,
     Tempered,
+    at_step,
     soft_labels,
 )
-from unmask.objectives.objective import at_step
 from unmask.optim import OPTIMIZERS as KNOWN_OPTIMIZERS
 from unmask.threat import Linf
 from unmask.training import Trainer
@@ -685,3 +685,52 @@ def test_a_preset_trains_against_the_epsilon_it_is_given(name):
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# --- attacks of one's own
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda attack, source: Adversarial(attack=attack),
+        lambda attack, source: Adversarial(attack=attack, clean_weight=0.5),
+        lambda attack, source: Mixture(attacks=(attack, FGSM(epsilon=0.1))),
+        lambda attack, source: Ensemble(attack=attack, sources=(source,)),
+    ],
+)
+def test_anybodys_attack_meets_evaluation_mode_and_its_images_have_no_history(made):
+    def batch_normed():
+        return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+    modes, (source, model) = [], (batch_normed().eval(), batch_normed().train())
+
+    def own(attacked, images, labels):
+        modes.append(attacked.training)
+        moved = images + 0 * attacked(images).sum()
+        attacked.train(not attacked.training)
+        return moved
+
+    images, labels = torch.rand(6, 1, 2, 2), torch.arange(6) % 3
+    for step in range(6):  # of an ensemble, each is attacked
+        made(own, source)(model, images, labels, step=step).backward()
+    assert modes == [False] * 6
+    assert model.training
+    assert not source.training
+    assert all(one.grad is None for one in source.parameters())
+    assert int(model[1].num_batches_tracked) == 6
+    assert int(source[1].num_batches_tracked) == 0
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Adversarial(attack=FGSM),
+        lambda: Mixture(attacks=FGSM(epsilon=0.1)),
+        lambda: Mixture(attacks=(FGSM,)),
+        lambda: Ensemble(attack="fgsm", sources=(brightest,)),
+    ],
+)
+def test_what_is_no_attack_is_refused(made):
+    with pytest.raises(ValueError, match=r"attacks?: expected"):
+        made()

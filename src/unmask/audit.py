@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.attacks import FGSM, Attack, Averaged, Outcome, Square, Trial
+from unmask.attacks.trial import check_attacks
 from unmask.course import Found, run
 from unmask.evidence import collect, digest, pack
 from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
@@ -51,7 +52,7 @@ def audit(
     data: str = "images",
     classes: Sequence[str] | None = None,
     progress: Progress | None = None,
-    keep: Path | None = None,
+    keep: Path | str | None = None,
 ) -> Report:
     """Tell whether a classifier's robustness is real, and how much accuracy is left once the attack is repaired.
 
@@ -73,11 +74,12 @@ def audit(
         classes: names of the classes, for the report and as a check on the number of logits.
         progress: called as the work goes on.
         keep: a folder for what came of each attack, so that an audit that was killed goes on where it was; it is
-            emptied in the end.
+            emptied in the end. Attacks that are not of this library are run again.
 
     Raises:
         ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, the twin
-            does not return as many or gives no gradients, or the reference or another attack leaves the ball or [0, 1].
+            does not return as many or gives no gradients, or the reference or another attack cannot be called as one,
+            returns no images, or leaves the ball or [0, 1].
 
     Example:
         >>> from unmask.data import load
@@ -88,6 +90,8 @@ def audit(
         'inconclusive'
     """
     bound = parse_epsilon(epsilon)
+    check_attacks("attacks", attacks)
+    check_attacks("reference", [] if reference is None else [reference])
     batches = Batches(size=batch_size, device=_device(model, device))
     images, labels = gather(images, labels)
     total = len(labels)
@@ -98,7 +102,7 @@ def audit(
     if twin is not None:
         check_twin(twin, audited.images, audited.labels, batches=batches, classes=audited.classes)
     settings = (bound, seed, effort, twin, audited.answers)
-    kept = Kept(folder=keep, task=task_of(model, images, labels, *settings)) if keep else None
+    kept = Kept(folder=Path(keep), task=task_of(model, images, labels, *settings)) if keep else None
     ledger = Ledger(
         images=audited.images,
         labels=audited.labels,

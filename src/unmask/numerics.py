@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -140,16 +140,36 @@ def undisturbed(model: Model, *, seed: int = 0) -> Iterator[None]:
         >>> model.training
         True
     """
-    training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices), evaluating(model):
         seed_all(derive_seed(seed, "model"))
-        for part in training:
-            part.training = False
-        try:
-            yield
-        finally:
-            for part in training:
-                part.training = True
+        yield
+
+
+@contextmanager
+def evaluating(model: Model) -> Iterator[None]:
+    """Evaluation mode inside; afterwards each part of the model has its own mode again, whoever changed it meanwhile.
+
+    Example:
+        >>> model = nn.Dropout()
+        >>> with evaluating(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
+    modes = [(part, part.training) for part in model.modules()] if isinstance(model, nn.Module) else []
+    _switch((part, False) for part, _ in modes)
+    try:
+        yield
+    finally:
+        _switch(modes)
+
+
+def _switch(modes: Iterable[tuple[nn.Module, bool]]) -> None:
+    for part, training in modes:
+        if part.training != training:  # setting an attribute of a module takes a while
+            part.training = training
 
 
 def fastest_layout(model: Model, images: Tensor) -> torch.memory_format:

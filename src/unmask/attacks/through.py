@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from unmask.attacks.trial import Attack
-from unmask.numerics import Model
+from unmask.numerics import Model, evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +40,5 @@ class Through:
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
         """Adversarial images, shaped as ``images``."""
         stand_in = self.stand_in if isinstance(self.stand_in, nn.Module) else self.stand_in(model)
-        return self.attack(stand_in, images, labels)
+        with evaluating(stand_in):
+            return self.attack(stand_in, images, labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
+from inspect import signature
 from itertools import groupby
 from types import FunctionType
 from typing import NamedTuple
@@ -50,7 +51,9 @@ class Trial:
     """One or several attacks in a row on the same examples, in batches; each attacks only those still standing.
 
     The worst case per example is what comes back: the first adversarial image that was misclassified, else the last
-    that was tried. The outcome for the images last given is remembered, so that probes can share a trial.
+    that was tried. Attacks see the model in evaluation mode, and each starts from a random state of its own; both are
+    afterwards as they were. In an audit, whose model stays as it is, the outcome for the images last given is
+    remembered, so that probes can share a trial.
 
     Attributes:
         attacks: any callables ``attack(model, images, labels) -> images``.
@@ -60,6 +63,10 @@ class Trial:
             (0, C, H, W), so that a dozen trials hold no dozen copies of a data set.
         judge: makes of the model what decides whether an image fools it, where that is not the model itself.
         entered: who keeps the books: given the trial, the images and what runs it, it returns the outcome.
+
+    Raises:
+        ValueError: there is no attack, or something else among them; on the call, one returns no images of the shape
+            that it was given.
 
     Example:
         >>> from unmask.attacks import FGSM
@@ -80,14 +87,13 @@ class Trial:
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
         """Attack all examples, or recall what came of it."""
-        task = (model, images, labels, _state(model))
-        if self._remembered and all(
-            held is given or (isinstance(held, tuple) and held == given)
-            for held, given in zip(self._remembered[0], task, strict=True)
-        ):
-            return self._remembered[1]
         run = partial(self._run, model, images, labels)
-        outcome = self.entered(self, images, run) if self.entered else run()
+        if not self.entered:
+            return run()
+        task = (model, images, labels)
+        if self._remembered and all(held is given for held, given in zip(self._remembered[0], task, strict=True)):
+            return self._remembered[1]
+        outcome = self.entered(self, images, run)
         # A part of a tensor holds all of it: what is not to be kept is made anew.
         kept = outcome if self.keep_images else outcome._replace(images=outcome.images[:0].clone())
         self._remembered = (task, kept)
@@ -98,18 +104,21 @@ class Trial:
 
     def _worst(self, model: Model, images: Tensor, labels: Tensor) -> Outcome:
         rows, found, answers = torch.arange(len(images), device=images.device), images.clone(), None
-        for attack in self.attacks:
-            found[rows] = attack(model, images[rows], labels[rows])
+        for place, attack in enumerate(self.attacks):
+            found[rows] = attacked(attack, model, images[rows], labels[rows], seed=place)
             logits = examined(self.judge(model) if self.judge else model, found[rows])
             answers = logits.clone() if answers is None else answers
             answers[rows] = logits
             rows = rows[logits.argmax(1) == labels[rows]]
             if not len(rows):
                 break
-        assert answers is not None, "a trial needs an attack"
+        assert answers is not None
         return Outcome.of(found, answers, labels)
 
     def __post_init__(self) -> None:
+        check_attacks("attacks", self.attacks)
+        if not self.attacks:
+            raise ValueError("attacks: expected at least one, got none")
         self.name = self.name or ", then ".join(type(attack).__name__ for attack in self.attacks)
 
     @property
@@ -126,9 +135,55 @@ class Trial:
         return "; ".join(listed)
 
 
-def _state(model: Model) -> tuple[int, ...]:
-    """How often each of a module's tensors has been written: an update in between makes it another model."""
-    return tuple(one._version for one in model.state_dict().values()) if isinstance(model, nn.Module) else ()
+def check_attacks(what: str, attacks: object) -> None:
+    """Refuse what is no sequence of attacks, each callable with a model, images and labels.
+
+    Raises:
+        ValueError: it is not; the message begins with ``what``.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> check_attacks("attacks", [FGSM])
+        Traceback (most recent call last):
+            ...
+        ValueError: attacks: expected one that takes (model, images, labels), got FGSM; a class is to be called first
+    """
+    if not isinstance(attacks, Sequence):
+        raise ValueError(f"{what}: expected a list of attacks, got {type(attacks).__name__}")
+    for attack in attacks:
+        if not callable(attack):
+            raise ValueError(f"{what}: expected a callable attack(model, images, labels), got {attack!r}")
+        try:
+            signature(attack).bind(None, None, None)
+        except TypeError as error:
+            hint = "; a class is to be called first" if isinstance(attack, type) else ""
+            raise ValueError(
+                f"{what}: expected one that takes (model, images, labels), got {describe(attack)}{hint}"
+            ) from error
+        except ValueError:  # torch and the like have callables without a signature
+            continue
+
+
+def attacked(attack: Attack, model: Model, images: Tensor, labels: Tensor, *, seed: int = 0) -> Tensor:
+    """The images that anybody's attack makes, of a model in evaluation mode, which is left as it was.
+
+    The global random state starts from ``seed``, and is afterwards as it was.
+
+    Raises:
+        ValueError: what comes back are no images of the shape that was given.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> attacked(FGSM(epsilon=0.5), lambda x: x.flatten(1), torch.zeros(1, 1, 1, 2), torch.tensor([0])).flatten()
+        tensor([0.0000, 0.5000])
+    """
+    with undisturbed(model, seed=derive_seed(seed, "attack")):
+        found = attack(model, images, labels)
+    if not isinstance(found, Tensor) or found.shape != images.shape:
+        got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        name = getattr(attack, "__name__", type(attack).__name__)
+        raise ValueError(f"{name}: expected images of shape {tuple(images.shape)} from the attack, got {got}")
+    return found.detach().to(images)
 
 
 def predict(model: Model, images: Tensor, *, seed: int = 0) -> Tensor:

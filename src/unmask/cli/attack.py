@@ -13,10 +13,12 @@ from unmask.cli.options import (
     EPSILON,
     FILE,
     Listed,
+    NamedOrOwn,
     data_options,
     find_device,
     load_data,
     load_model,
+    made,
     model_options,
     progress_bar,
     run_options,
@@ -41,7 +43,14 @@ LOSSES = ("log-odds", "cross-entropy", "margin", "dlr")
 @model_options
 @click.option("--weights", type=FILE, help="Safetensors, or .pt holding nothing but tensors.")
 @data_options
-@click.option("--attack", "name", type=click.Choice(ATTACKS), default="pgd", show_default=True)
+@click.option(
+    "--attack",
+    "name",
+    type=NamedOrOwn(ATTACKS),
+    default="pgd",
+    show_default=True,
+    help="Or one of your own, PACKAGE.MODULE:FACTORY or FILE.py:FACTORY: what FACTORY(epsilon=...) returns.",
+)
 @click.option("--epsilon", type=Listed(EPSILON), required=True, help="One L-infinity bound or several: 0.1,0.3,8/255.")
 @click.option("--loss", type=click.Choice(LOSSES), default="log-odds", show_default=True, help="What gradients climb.")
 @click.option("--steps", type=click.IntRange(1), default=40, show_default=True, help="For ifgsm, pgd and deepfool.")
@@ -137,5 +146,7 @@ def _make(name: str, epsilon: float, loss: Loss, steps: int, restarts: int, seed
             return IFGSM(epsilon=epsilon, steps=steps, loss=loss)
         case "deepfool":
             return DeepFool(epsilon=epsilon, steps=steps, norm=math.inf)
+        case own if ":" in own:
+            return made("attack", own, epsilon=epsilon)  # type: ignore[no-any-return]
         case _:
             return PGD(epsilon=epsilon, steps=steps, restarts=restarts, loss=loss, seed=seed)

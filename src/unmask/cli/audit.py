@@ -11,6 +11,7 @@ from unmask.cli.options import (
     EPSILON,
     FILE,
     FOLDER,
+    NamedOrOwn,
     data_options,
     find_device,
     load_data,
@@ -37,16 +38,17 @@ REFERENCES = ("fgsm", "fgsm-log-odds", "pgd", "pgd-log-odds", "square")
 )
 @click.option(
     "--reference",
-    type=click.Choice(REFERENCES),
+    type=NamedOrOwn(REFERENCES),
     help="The attack whose claim is audited, by default fgsm, or square for a model without gradients; with cross "
-    "entropy unless it says log-odds.",
+    "entropy unless it says log-odds. Or one of your own, as for --attack.",
 )
 @click.option(
     "--attack",
     "attacks",
     multiple=True,
     metavar="PACKAGE.MODULE:FACTORY",
-    help="An attack of your own that takes part: what FACTORY(epsilon=...) returns. May be repeated.",
+    help="An attack of your own that takes part: what FACTORY(epsilon=...) returns; also FILE.py:FACTORY. May be "
+    "repeated.",
 )
 @click.option(
     "--twin", metavar="MODEL", help="The same classifier without its defence: attacks on it are tried on MODEL."
@@ -142,6 +144,8 @@ def _reference(name: str | None, epsilon: float, seed: int) -> Attack | None:
     match name:
         case None:
             return None
+        case own if ":" in own:
+            return made("reference", own, epsilon=epsilon)  # type: ignore[no-any-return]
         case "square":
             return Square(epsilon=epsilon, seed=seed)
         case "fgsm" | "fgsm-log-odds":

@@ -49,6 +49,13 @@ class Listed(click.ParamType[tuple[Any, ...]]):
         return tuple(self.one.convert(part.strip(), param, ctx) for part in str(value).split(","))
 
 
+class NamedOrOwn(click.Choice[str]):
+    """One of several names, or a factory of the user's, which ``made`` calls."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value) if ":" in str(value) else super().convert(value, param, ctx)
+
+
 EPSILON = Epsilon()
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)

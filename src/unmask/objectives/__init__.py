@@ -31,7 +31,7 @@ from unmask.objectives.distillation import Distilled, Tempered, soft_labels
 from unmask.objectives.ensemble import Ensemble
 from unmask.objectives.guided import GuidedAdversarial
 from unmask.objectives.noise import NFGSM
-from unmask.objectives.objective import Objective
+from unmask.objectives.objective import Objective, at_step
 
 __all__ = [
     "NFGSM",
@@ -48,6 +48,7 @@ __all__ = [
     "Objective",
     "StepDistance",
     "Tempered",
+    "at_step",
     "soft_labels",
 ]
 

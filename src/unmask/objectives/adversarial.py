@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from unmask.attacks import Attack
+from unmask.attacks.trial import check_attacks
 from unmask.losses import cross_entropy
 from unmask.numerics import Model
-from unmask.objectives.objective import at_step
+from unmask.objectives.objective import made_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Adversarial:
         attack: makes the adversarial images. If it is a dataclass with a ``seed``, each update gets one of its own.
 
     Raises:
-        ValueError: ``clean_weight`` outside [0, 1).
+        ValueError: ``clean_weight`` outside [0, 1), or what is given is no attack.
 
     Example:
         >>> from unmask.attacks import FGSM
@@ -56,12 +57,13 @@ class Adversarial:
     clean_weight: float = 0.0
 
     def __post_init__(self) -> None:
+        check_attacks("attack", [self.attack])
         if not 0 <= self.clean_weight < 1:
             raise ValueError(f"clean_weight: expected a number from 0 to below 1, got {self.clean_weight}")
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""
-        adversarial = at_step(self.attack, step)(model, images, labels)
+        adversarial = made_images(self.attack, model, images, labels, step=step)
         if self.clean_weight == 0:
             return cross_entropy(model(adversarial), labels).mean()
         logits = model(torch.cat([adversarial, images]))
@@ -83,7 +85,7 @@ class Mixture:
         attacks: make the adversarial images. Those that have a ``seed`` get one of their own in each update.
 
     Raises:
-        ValueError: there is no attack.
+        ValueError: there is no attack, or something else among them.
 
     Example:
         >>> from unmask.attacks import FGSM, RFGSM
@@ -95,10 +97,11 @@ class Mixture:
     attacks: tuple[Attack, ...]
 
     def __post_init__(self) -> None:
+        check_attacks("attacks", self.attacks)
         if not self.attacks:
             raise ValueError("attacks: expected at least one, got none")
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""
-        adversarial = torch.cat([at_step(attack, step)(model, images, labels) for attack in self.attacks])
+        adversarial = torch.cat([made_images(one, model, images, labels, step=step) for one in self.attacks])
         return cross_entropy(model(adversarial), labels.repeat(len(self.attacks))).mean()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
 from unmask.attacks import Attack
-from unmask.numerics import Model, derive_seed
+from unmask.numerics import Model, derive_seed, evaluating
 from unmask.objectives.adversarial import Adversarial
 from unmask.objectives.objective import at_step, in_words
 
@@ -55,9 +56,8 @@ class Ensemble:
         """The loss of one update."""
         models = (*self.sources, model)
         source = models[derive_seed(self.seed, "source", step) % len(models)]
-        attack = at_step(self.attack, step)
-        transferred = Adversarial(attack=lambda _, x, y: attack(source, x, y), clean_weight=self.clean_weight)
-        return transferred(model, images, labels)
+        attack = partial(_elsewhere, source, at_step(self.attack, step))
+        return Adversarial(attack=attack, clean_weight=self.clean_weight)(model, images, labels, step=step)
 
     def __repr__(self) -> str:
         """The settings in words, with a digest of each source's weights, which torch's own words leave out."""
@@ -65,3 +65,9 @@ class Ensemble:
         return (
             f"Ensemble(attack={self.attack}, sources=({sources}), clean_weight={self.clean_weight}, seed={self.seed})"
         )
+
+
+def _elsewhere(source: Model, attack: Attack, model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """The attack on the source, in the model's place."""
+    with evaluating(source):
+        return attack(source, images, labels)

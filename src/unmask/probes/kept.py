@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -22,7 +23,8 @@ from unmask.weights import digest as weights_digest
 class Kept:
     """A folder with a file per trial that was run, named by all that its outcome depends on.
 
-    A model is known by its weights, and by what it says to a few of the images.
+    A model is known by its weights, and by what it says to a few of the images. Trials of attacks that are not made
+    here are not kept: two of one name may do different things.
 
     Example:
         >>> import tempfile, torch
@@ -41,17 +43,21 @@ class Kept:
 
     def load(self, trial: Trial, rows: Tensor | None) -> Outcome | None:
         """What came of this trial on these examples, if it was kept, whole."""
+        if not all(map(_is_ours, trial.attacks)):
+            return None
         try:
             return Outcome(**safetensors.torch.load(self._path(trial, rows).read_bytes()))
         except (OSError, SafetensorError, TypeError):
             return None
 
     def save(self, trial: Trial, rows: Tensor | None, outcome: Outcome) -> None:
-        """Keep it, whole or not at all.
+        """Keep it, whole or not at all, if its attacks are made here.
 
         Raises:
             OSError: the folder cannot be written.
         """
+        if not all(map(_is_ours, trial.attacks)):
+            return
         tensors = {name: one.contiguous() for name, one in outcome._asdict().items()}
         write_atomically(self._path(trial, rows), safetensors.torch.save(tensors))
 
@@ -80,6 +86,20 @@ def task_of(model: Model, images: Tensor, labels: Tensor, *settings: object) -> 
     """
     known = [_known(one) if callable(one) else repr(one) for one in (model, *settings)]
     return "\0".join([__version__, images_digest(images, labels), *known])
+
+
+def _is_ours(part: object) -> bool:
+    """Whether an attack, and all that is called within it, is made here, so that its settings in words say all of it.
+
+    Networks are told by the audit's task, or trained by it from a seed.
+    """
+    if isinstance(part, nn.Module) or not callable(part):
+        return True
+    if isinstance(part, partial):
+        return all(map(_is_ours, (part.func, *part.args, *part.keywords.values())))
+    module = getattr(part, "__module__", None) or ""
+    within: list[object] = [getattr(part, one.name) for one in fields(part)] if is_dataclass(part) else []
+    return module.startswith("unmask.") and not module.startswith("unmask.adapters.") and all(map(_is_ours, within))
 
 
 def _known(model: Model) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from unmask.attacks import Attack, Trial
-from unmask.attacks.trial import examined
+from unmask.attacks.trial import attacked, examined
 from unmask.numerics import Batches, Model
 from unmask.record import Finding
 
@@ -91,4 +91,4 @@ def mean_of(values: Tensor) -> float:
 
 
 def _logits(model: Model, attack: Attack, images: Tensor, labels: Tensor) -> Tensor:
-    return examined(model, attack(model, images, labels)).double()
+    return examined(model, attacked(attack, model, images, labels)).double()

@@ -89,7 +89,8 @@ class Ledger:
     def trial(self, name: str, cost: float, *attacks: Attack, keep_images: bool = False) -> Trial:
         """A trial of these attacks in a row, taking ``cost`` gradients per image: the one there is, or a new one."""
         for trial, _ in self._trials:
-            if list(trial.attacks) == list(attacks) and trial.keep_images >= keep_images:
+            alike = len(trial.attacks) == len(attacks) and all(map(_same, trial.attacks, attacks))
+            if alike and trial.keep_images >= keep_images:
                 return trial
         trial = Trial(
             attacks=attacks,
@@ -180,6 +181,13 @@ class Ledger:
         spent = self.spent()
         if spent + work * spent / self._done > self.seconds:
             raise OutOfTimeError(trial.name)
+
+
+def _same(one: Attack, other: Attack) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except (RuntimeError, ValueError):  # they hold tensors or arrays, which are compared entry by entry
+        return False
 
 
 def check_reach(name: str, found: Tensor, images: Tensor, epsilon: float) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass, replace
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unmask.attacks import Attack
+from unmask.attacks.trial import attacked
 from unmask.losses import Loss, RivalMargin, cross_entropy, dlr, log_odds, margin
 from unmask.numerics import Batches, Model, out_of_memory
 from unmask.probes.ledger import Part
@@ -126,7 +128,7 @@ def spent(attack: Attack, model: Model, part: Part, batches: Batches) -> float:
 
     hook = model.register_forward_pre_hook(count)
     try:
-        batches(lambda x, y: attack(model, x, y), part.images[:few], part.labels[:few])
+        batches(lambda x, y: attacked(attack, model, x, y), part.images[:few], part.labels[:few])
     finally:
         hook.remove()
     return max(passes / few, cost_of(attack))
@@ -141,6 +143,11 @@ def cost_of(attack: Any) -> float:
         (1.4, 40.4)
     """
     if has(attack, "queries"):
-        return LOOK * float(attack.queries * getattr(attack, "restarts", 1))
-    runs = getattr(attack, "restarts", 1) * getattr(attack, "targets", 1)
-    return float(getattr(attack, "steps", 1) * runs) + LOOK
+        return LOOK * _number(attack, "queries") * _number(attack, "restarts")
+    return _number(attack, "steps") * _number(attack, "restarts") * _number(attack, "targets") + LOOK
+
+
+def _number(attack: Any, setting: str) -> float:
+    """A setting if it is a number: somebody's attack may mean something else by the name."""
+    value = getattr(attack, setting, 1)
+    return float(value) if isinstance(value, Real) else 1.0
