@@ -142,7 +142,12 @@ def table4(runs: Runs) -> Outcome:
         difference(cells, "lambda0_longer fgsm", "lambda0_longer pgd20", "above", 5),
         below(cells, "lambda0_longer pgd20", 10),
     )
-    return replace(made, claims=[*made.claims, masks, sound, later])
+    stopped = judge(
+        "beyond: and the term keeps it from that",
+        difference(cells, "proposed_longer fgsm", "proposed_longer pgd20", "below", 5),
+        above(cells, "proposed_longer pgd20", 10),
+    )
+    return replace(made, claims=[*made.claims, masks, sound, later, stopped])
 
 
 def table4_in_full(runs: Runs) -> Outcome:
