@@ -63,7 +63,7 @@ def check_objective(objective: object) -> None:
 def at_step(attack: Attack, step: int) -> Attack:
     """The attack with random numbers of its own for this update: it, or the attack within it, has another ``seed``.
 
-    An attack that is no dataclass stays as it is.
+    An attack that is no dataclass stays as it is. Of one that is, what it remembers besides its fields is lost.
 
     Example:
         >>> from unmask.attacks import FGSM, RFGSM

@@ -1,8 +1,8 @@
 """Probes: one symptom of masking each, with the intervention that would remove it.
 
 Called as ``probe(model, images, labels) -> Finding``. Where its symptom is present a probe tries its `Repair`: the
-*remedy* against the *control*, which is the unrepaired attack with the same budget of gradients and looks. Trials
-remember their outcome, so probes that share one share its cost.
+*remedy* against the *control*, which is the unrepaired attack with the same budget of gradients and looks. An audit's
+trials remember their outcome, so probes that share one share its cost.
 """
 
 from unmask.probes.activations import Activations
