@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +90,18 @@ def unmask(*arguments):
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoothed:
+    """An objective of one's own: cross entropy with smoothed labels, on images in a ball."""
+
+    epsilon: float = 0.0
+    smoothing: float = 0.1
+
+    def __call__(self, model, images, labels, *, step=0):
+        moved = (images + self.epsilon).clamp(0, 1)
+        return nn.functional.cross_entropy(model(moved), labels, label_smoothing=self.smoothing)
 
 
 def careless(epsilon):
@@ -835,3 +847,16 @@ def test_attacks_of_ones_own_are_named_as_networks_are():
     )
     assert_refused(unmask("attack", "test_cli:fixed", *FEW, "--attack", "test_cli:step", "--steps", 2), "means nothing")
     assert_refused(unmask("audit", "test_cli:fixed", *FEW, "--reference", "cw"), "'cw' is not one of 'fgsm'")
+
+
+def test_an_objective_of_ones_own_is_named_as_networks_are(tmp_path):
+    run = ["train", "linear", *DATA, "--updates", 9, "--objective", "test_cli:Smoothed"]
+    for name, more, words in (
+        ("one", [], "Smoothed(epsilon=0.0, smoothing=0.1)"),
+        ("two", [*BOUND, "--set", "smoothing=0.2"], "Smoothed(epsilon=0.1, smoothing=0.2)"),
+    ):
+        assert unmask(*run, *more, "--out", tmp_path / name).exit_code == 0
+        kept = json.loads((tmp_path / name / "checkpoint.json").read_text())["settings"]["objective"]
+        assert kept == words
+    run[-1] = "test_cli:just_a_function"
+    assert_refused(unmask(*run, "--out", tmp_path / "three"), "objective: expected one that takes (model, images, labe")

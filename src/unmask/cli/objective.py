@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from unmask.cli.options import load_model
+from unmask.cli.options import load_model, made
 
 if TYPE_CHECKING:
     import torch
@@ -26,13 +26,16 @@ OBJECTIVES = (
 
 def make_objective(
     objective: str,
-    epsilon: float,
+    epsilon: float | None,
     sources: tuple[tuple[str, Path], ...],
     data: Dataset,
     device: torch.device,
     precision: str,
 ) -> Objective:
-    """The objective by this name; an ensemble's sources are loaded as for ``unmask attack``."""
+    """The objective by this name, or what the user's factory returns, which gets epsilon if there is one.
+
+    An ensemble's sources are loaded as for ``unmask attack``.
+    """
     import torch
     from torch import nn
 
@@ -41,15 +44,18 @@ def make_objective(
     from unmask.objectives import PRESETS, Ensemble
     from unmask.subject import examine
 
+    if ":" in objective:
+        return made("objective", objective, **({} if epsilon is None else {"epsilon": epsilon}))  # type: ignore[no-any-return]
+    bound = epsilon or 0.0
     if objective != "ensemble":
-        return PRESETS[objective](epsilon)
+        return PRESETS[objective](bound)
     dtype = torch.float64 if precision == "float64" else torch.float32
     batches, models = Batches(device=device), []
     for name, weights in sources:
         source = load_model(name, weights, data, device, widths=None, width=None)
         tried = examine(source, data.images[:2], data.labels[:2], batches=batches, classes=len(data.classes))
         models.append(tried.model.to(dtype) if isinstance(tried.model, nn.Module) else tried.model)
-    return Ensemble(attack=FGSM(epsilon=epsilon), sources=tuple(models))
+    return Ensemble(attack=FGSM(epsilon=bound), sources=tuple(models))
 
 
 def changed_by(objective: Any, settings: Iterable[str]) -> Any:

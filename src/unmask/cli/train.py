@@ -14,6 +14,7 @@ from unmask.cli.options import (
     EPSILON,
     FILE,
     FOLDER,
+    NamedOrOwn,
     data_options,
     find_device,
     find_model,
@@ -43,10 +44,11 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-do
 @data_options
 @click.option(
     "--objective",
-    type=click.Choice(OBJECTIVES),
+    type=NamedOrOwn(OBJECTIVES),
     default="normal",
     show_default=True,
-    help="What to train on; what each is and costs is in help(unmask.objectives).",
+    help="What to train on; what each is and costs is in help(unmask.objectives). Or one of your own, FILE.py:FACTORY: "
+    "what FACTORY() or, with --epsilon, FACTORY(epsilon=...) returns.",
 )
 @click.option("--epsilon", type=EPSILON, help="L-infinity bound that the objective trains against.")
 @click.option(
@@ -173,7 +175,7 @@ def train(
         trainer = Trainer(
             updates=total,
             batch_size=batch_size,
-            objective=changed_by(make_objective(objective, epsilon or 0.0, sources, images, place, precision), changed),
+            objective=changed_by(make_objective(objective, epsilon, sources, images, place, precision), changed),
             optimizer=optimizer,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -200,7 +202,7 @@ def _refuse_meaningless(
     objective: str, epsilon: float | None, sources: tuple[tuple[str, Path], ...], every: int | None
 ) -> None:
     """Options that the objective does not have, or has to have."""
-    if objective != "normal" and epsilon is None:
+    if objective != "normal" and ":" not in objective and epsilon is None:
         raise click.UsageError(f"--objective {objective} trains against an attack: give its bound with --epsilon")
     if objective == "normal" and epsilon is not None:
         raise click.UsageError("--epsilon: means nothing to --objective normal, which trains on clean images")
