@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from unmask.data import DataError, Dataset, cifar10, load, mnist
-from unmask.data.dataset import cut, training_part
+from unmask.data.dataset import cut, images_digest, training_part
 
 REAL = Path(os.environ.get("UNMASK_DATA") or "nowhere")
 real_mnist = pytest.mark.skipif(
@@ -532,3 +532,17 @@ def test_damage_is_noticed_or_harmless(
     with contextlib.suppress(DataError):  # and nothing else
         data = load(root / name if name == "own.npz" else root, "all")
         assert data.images.isfinite().all()
+
+
+def test_images_are_known_by_content_labels_and_order():
+    images, labels = torch.rand(4, 1, 3, 3), torch.tensor([0, 1, 0, 1])
+    same = [images_digest(images.clone(), labels), images_digest(images.double(), labels)]
+    assert set(same) == {images_digest(images, labels)}
+    other = [
+        images_digest(images.flip(0), labels.flip(0)),
+        images_digest(images, 1 - labels),
+        images_digest(images[:3], labels[:3]),
+        images_digest(images.view(4, 3, 1, 3), labels),
+        images_digest(images + 1e-3, labels),
+    ]
+    assert len({*same, *other}) == 6

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from unmask.attacks import Outcome
 from unmask.attacks.trial import predict
 from unmask.audit import audit
-from unmask.evidence import Worst, digest, read
+from unmask.evidence import Worst, read
 from unmask.replay import replay
 from unmask.report import Report
 
@@ -196,20 +196,6 @@ def test_a_report_whose_figure_was_edited_is_refused(report, saved):
 
 
 # --- the digest of images
-
-
-def test_images_are_known_by_content_labels_and_order():
-    images, labels = torch.rand(4, 1, 3, 3), torch.tensor([0, 1, 0, 1])
-    same = [digest(images.clone(), labels), digest(images.double(), labels)]
-    assert set(same) == {digest(images, labels)}
-    other = [
-        digest(images.flip(0), labels.flip(0)),
-        digest(images, 1 - labels),
-        digest(images[:3], labels[:3]),
-        digest(images.view(4, 3, 1, 3), labels),
-        digest(images + 1e-3, labels),
-    ]
-    assert len({*same, *other}) == 6
 
 
 def test_the_precision_of_the_model_does_not_change_the_images(report, perceptron, held_out):

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from unmask.attacks import FGSM, Attack, Averaged, Outcome, Square, Trial
 from unmask.attacks.trial import check_attacks
 from unmask.course import Found, run
-from unmask.evidence import collect, digest, pack
+from unmask.data.dataset import images_digest
+from unmask.evidence import collect, pack
 from unmask.exhibits import environment, log_odds_histogram, loss_surfaces, specimens
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model
@@ -129,7 +130,7 @@ def audit(
     battery = Battery(kit, gradients=audited.gradients)
     ledger.expected = battery.expected
     found = run(battery, audited)
-    task = digest(images, labels)
+    task = images_digest(images, labels)
     report = _report(battery, audited, found, subject=subject, data=data, names=classes, task=task, total=total)
     if kept:
         kept.clear()

@@ -201,19 +201,3 @@ def _kind(tensor: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
 
 def _among(values: Tensor, low: int, high: int) -> bool:
     return bool(((values >= low) & (values < high)).all())
-
-
-def digest(images: Tensor, labels: Tensor) -> str:
-    """SHA-256 of images (as float32) and labels in their order: two audits of the same images have the same.
-
-    Example:
-        >>> images, labels = torch.rand(2, 1, 4, 4), torch.tensor([0, 1])
-        >>> digest(images, labels) == digest(images.clone(), labels), digest(images.flip(0), labels.flip(0)) == digest(
-        ...     images, labels
-        ... )
-        (True, False)
-    """
-    seen = hashlib.sha256(str(tuple(images.shape)).encode())
-    for tensor in (images.float(), labels):
-        seen.update(tensor.detach().cpu().contiguous().numpy().data)
-    return seen.hexdigest()

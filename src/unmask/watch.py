@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.attacks import FGSM, PGD, RFGSM
-from unmask.evidence import digest
+from unmask.data.dataset import images_digest
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, describe, undisturbed
 from unmask.threat import check_batch
@@ -253,7 +253,7 @@ class Watch:
     @property
     def settings(self) -> str:
         """What must agree for a resumed run to be watched as before, in words."""
-        images = digest(self.images, self.labels)[:16]
+        images = images_digest(self.images, self.labels)[:16]
         return (
             f"every {self.every} at epsilon {self.epsilon:g}, {self.steps} steps, alpha {self._alpha:g}, "
             f"seed {self.seed}, {len(self.images)} images (SHA-256 {images}), {describe(self.rule)}"

@@ -98,7 +98,7 @@ def _originals(
 ) -> Dataset:
     """The clean images and labels: the user's own, if they are those that were audited, or the evidence's."""
     from unmask.data import Dataset
-    from unmask.evidence import digest
+    from unmask.data.dataset import images_digest
     from unmask.subject import chosen
 
     if not name:
@@ -108,7 +108,7 @@ def _originals(
     data = load_data(name, data_dir, split=split, samples=record.given or record.samples, seed=record.seed)
     if record.given:
         data = data.take(chosen(data.images, record.samples, record.seed).numpy())
-    if digest(data.images, data.labels) != record.images_digest:
+    if images_digest(data.images, data.labels) != record.images_digest:
         raise ValueError(
             f"data: expected the {record.samples} images that were audited ({record.data}), got others from "
             f"{data.name}; is it the same --split?"

@@ -111,6 +111,21 @@ def to_images(pixels: NDArray[Any], largest: float) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)).div_(largest)
 
 
+def images_digest(images: torch.Tensor, labels: torch.Tensor) -> str:
+    """SHA-256 of images (as float32) and labels in their order: two audits of the same images have the same.
+
+    Example:
+        >>> images, labels = torch.rand(2, 1, 4, 4), torch.tensor([0, 1])
+        >>> same, other = images_digest(images.clone(), labels), images_digest(images.flip(0), labels.flip(0))
+        >>> images_digest(images, labels) == same, same == other
+        (True, False)
+    """
+    seen = hashlib.sha256(str(tuple(images.shape)).encode())
+    for tensor in (images.float(), labels):
+        seen.update(tensor.detach().cpu().contiguous().numpy().data)
+    return seen.hexdigest()
+
+
 def permutation(count: int, seed: int) -> NDArray[np.int64]:
     """A random order of ``count`` things.
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from unmask import __version__
 from unmask.attacks import Outcome, Trial
-from unmask.evidence import digest as images_digest
+from unmask.data.dataset import images_digest
 from unmask.numerics import Model
 from unmask.record import write_atomically
-from unmask.weights import digest as weights_digest
+from unmask.weights import digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,4 +104,4 @@ def _is_ours(part: object) -> bool:
 
 def _known(model: Model) -> str:
     """What is known of a model: its kind, and the digest of its weights if it is a module."""
-    return f"{type(model).__name__} {weights_digest(model) if isinstance(model, nn.Module) else ''}"
+    return f"{type(model).__name__} {digest(model) if isinstance(model, nn.Module) else ''}"
