@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +17,7 @@ from unmask.attacks import APGD, FGSM, FRSM, PGD, TargetedAPGD, Through
 from unmask.attacks.trial import examined, predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
+from unmask.models import build
 from unmask.models.masked import InputNoise, Quantised, RandomSignBackward, ScaledLogits, SoftmaxOutput, ZeroBackward
 from unmask.probes import QUICK, Battery
 from unmask.probes.search import Stage
@@ -285,9 +286,34 @@ class Stepped:
         return PGD(epsilon=EPSILON, steps=self.steps, start="clean")(model, images, labels)
 
 
-@pytest.mark.parametrize("role", ["reference", "attacks"])
-def test_what_was_kept_is_not_taken_for_that_of_another_attack_of_the_same_name(role, perceptron, task, tmp_path):
-    one, other = ({role: Stepped(steps) if role == "reference" else [Stepped(steps)]} for steps in (1, 20))
+class SteppedModule(nn.Module):
+    """The same as a module, of whose settings its weights say nothing."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.attack = Stepped(steps)
+
+    def forward(self, model, images, labels):
+        return self.attack(model, images, labels)
+
+
+def on_a_network(seed):
+    network = build("linear", inputs=(1, 8, 8), classes=10, seed=seed)
+    return Through(attack=PGD(epsilon=EPSILON, steps=20), stand_in=network)
+
+
+@pytest.mark.parametrize(
+    ("role", "made"),
+    [
+        ("reference", Stepped),
+        ("attacks", lambda steps: [Stepped(steps)]),
+        ("attacks", lambda steps: [SteppedModule(steps)]),
+        ("attacks", lambda seed: [on_a_network(seed)]),
+    ],
+    ids=["reference", "attack", "module", "on another network"],
+)
+def test_what_was_kept_is_not_taken_for_that_of_another_attack_of_the_same_name(role, made, perceptron, task, tmp_path):
+    one, other = ({role: made(number)} for number in (1, 20))
     with pytest.raises(Stopped):
         audit(perceptron, *task, epsilon=EPSILON, keep=str(tmp_path), progress=_kill_at_many, **one)
     assert list(tmp_path.glob("*.outcome"))
@@ -307,6 +333,28 @@ class Masked:
 
     def __call__(self, model, images, labels):
         return images * self.mask
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A reference with settings that it cannot be made with."""
+
+    epsilon: float = field(init=False, default=EPSILON)
+
+    @property
+    def loss(self):
+        return cross_entropy
+
+    def steps(self):
+        return 3
+
+    def __call__(self, model, images, labels):
+        return FGSM(epsilon=self.epsilon)(model, images, labels)
+
+
+def test_a_reference_may_have_settings_that_cannot_be_changed(perceptron, task):
+    report = audit(perceptron, *task, epsilon=EPSILON, effort=QUICK, reference=Whole())
+    assert report.claimed == audit(perceptron, *task, epsilon=EPSILON, effort=QUICK).claimed
 
 
 def test_an_attack_may_have_any_settings(perceptron, task):

@@ -104,6 +104,10 @@ class Smoothed:
         return nn.functional.cross_entropy(model(moved), labels, label_smoothing=self.smoothing)
 
 
+def inverted(epsilon):
+    return lambda model, images, labels: 1 - images
+
+
 def careless(epsilon):
     return lambda model, images, labels: (images + epsilon).clamp(0, 1)
 
@@ -841,7 +845,10 @@ def test_attacks_of_ones_own_are_named_as_networks_are():
     assert result.output == unmask("attack", "test_cli:fixed", *FEW, "--attack", "fgsm").output
     result = unmask("audit", "test_cli:fixed", *FEW, "--quick", "--reference", "test_cli:careless")
     assert result.exit_code == 0
-    assert "<lambda>" in result.output or "lambda" in result.output
+    assert "lambda" in result.output
+    assert_refused(
+        unmask("attack", "test_cli:fixed", *FEW, "--attack", "test_cli:inverted"), "inverted: expected images in [0, 1]"
+    )
     assert_refused(
         unmask("audit", "test_cli:fixed", *FEW, "--reference", "test_cli:a_number"), "reference: test_cli:a_"
     )

@@ -524,11 +524,16 @@ def test_an_ensemble_leaves_its_sources_as_they_were(batch):
     assert all(one.grad is None for one in source.parameters())
 
 
+def described_as(objective):
+    trainer = Trainer(updates=1, objective=objective)
+    return trainer.in_words(model := nn.Linear(1, 1), trainer.prepare(model))["objective"]
+
+
 def test_a_run_is_described_by_the_weights_of_its_sources():
     source, same, other = Watched(), Watched(), Watched()
     nn.init.constant_(other.layers[5].bias, 1.0)
     described = [
-        Trainer(updates=1, objective=Ensemble(attack=FGSM(epsilon=0.1), sources=sources)).in_words()["objective"]
+        described_as(Ensemble(attack=FGSM(epsilon=0.1), sources=sources))
         for sources in [(source,), (same,), (other,), (source, other), (source, brightest)]
     ]
     assert described[0] == described[1]
@@ -690,6 +695,28 @@ def test_impossible_settings_are_refused(make, message):
 # --- attacks of one's own
 
 
+def test_an_attack_that_writes_into_its_images_leaves_the_clean_ones_alone():
+    def brighten(model, images, labels):
+        return images.add_(0.25).clamp_(0, 1)
+
+    def brightness(images):
+        total = images.flatten(1).sum(1, keepdim=True)
+        return torch.cat([total, torch.zeros_like(total)], 1)
+
+    given = torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])
+    loss = Adversarial(attack=brighten, clean_weight=0.5)(brightness, *given)
+    assert float(loss) == pytest.approx((math.log1p(math.exp(-1.5)) + math.log1p(math.exp(-1.0))) / 2)
+    assert (given[0] == 0.5).all()
+
+
+@pytest.mark.parametrize("made", [lambda attack: Adversarial(attack=attack), lambda attack: Mixture(attacks=(attack,))])
+def test_what_an_attack_makes_is_checked_and_taken_in_the_type_of_the_images(made, batch):
+    model = Watched()
+    assert made(lambda model, images, labels: images.double())(model, *batch).dtype == torch.float32
+    with pytest.raises(ValueError, match=r"<lambda>: expected images of shape .* from the attack, got tuple"):
+        made(lambda model, images, labels: (images, labels))(model, *batch)
+
+
 @pytest.mark.parametrize(
     "made",
     [
@@ -707,14 +734,23 @@ def test_anybodys_attack_meets_evaluation_mode_and_its_images_have_no_history(ma
 
     def own(attacked, images, labels):
         modes.append(attacked.training)
-        moved = images + 0 * attacked(images).sum()
+        assert all(one.grad is None for one in attacked.parameters())
+        moved = images.requires_grad_() + 0 * attacked(images).sum()
+        moved.sum().backward(retain_graph=True)  # as many do to get the gradient in the images
         attacked.train(not attacked.training)
         return moved
 
     images, labels = torch.rand(6, 1, 2, 2), torch.arange(6) % 3
     for step in range(6):  # of an ensemble, each is attacked
-        made(own, source)(model, images, labels, step=step).backward()
+        held = [torch.ones_like(one) for one in model.parameters()]
+        for one, grad in zip(model.parameters(), held, strict=True):
+            one.grad = grad
+        loss = made(own, source)(model, images, labels, step=step)
+        assert all(one.grad is grad for one, grad in zip(model.parameters(), held, strict=True))
+        assert all(bool((grad == 1).all()) for grad in held)
+        loss.backward()
     assert modes == [False] * 6
+    assert not images.requires_grad
     assert model.training
     assert not source.training
     assert all(one.grad is None for one in source.parameters())

@@ -24,7 +24,7 @@ from unmask.attacks import FGSM, PGD, RFGSM
 from unmask.attacks.trial import predict
 from unmask.checkpoint import Checkpoint
 from unmask.models import build
-from unmask.objectives import PRESETS, Adversarial, Augmented, LogitDistance
+from unmask.objectives import PRESETS, Adversarial, Augmented, Ensemble, LogitDistance
 from unmask.optim import OPTIMIZERS, Cosine, Steps
 from unmask.training import DivergedError, Trainer
 from unmask.training.run import CHECK_EVERY, STUCK_EVERY
@@ -686,6 +686,15 @@ class Counting(torch.optim.Optimizer):
                 one.sub_(group["lr"] / group["k"] / state["step"] * one.grad)
 
 
+class CountingInATensor(Counting):
+    """The same, but for a tensor that counts."""
+
+    def __init__(self, params, lr):
+        super().__init__(params, lr)
+        for group in self.param_groups:
+            group["k"] = torch.zeros(())
+
+
 class Free:
     """Free adversarial training: the perturbation goes on from the last update."""
 
@@ -707,11 +716,41 @@ class Free:
         self.noise = state["noise"]
 
 
+class Bank(Free):
+    """One that is empty at first, and then is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __len__(self):
+        return len(self.seen)
+
+    def __call__(self, model, images, labels, *, step):
+        self.seen.append(step)
+        return super().__call__(model, images, labels, step=step)
+
+
+class Tracking(nn.Module):
+    """A module that begins with chance numbers and follows the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.rand(()))
+
+    def forward(self, model, images, labels, *, step):
+        loss = functional.cross_entropy(model(images), labels)
+        self.mean = 0.9 * self.mean + 0.1 * loss.detach()
+        return loss * self.mean
+
+
 @pytest.mark.parametrize(
     "brought",
     [
         lambda: {"optimizer": Counting},
+        lambda: {"optimizer": CountingInATensor},
         lambda: {"objective": Free()},
+        lambda: {"objective": Bank()},
         lambda: {"objective": Augmented(objective=Free(), padding=1)},
     ],
 )
@@ -723,9 +762,47 @@ def test_what_optimizers_and_objectives_count_is_resumed(brought, few, tmp_path)
     assert_same(resumed, through)
 
 
+@pytest.mark.parametrize("made", [Free, Bank, Tracking])
+def test_what_an_objective_counts_is_no_setting_of_the_run(made, few, tmp_path):
+    """Whether it goes on itself, or another that has yet to be given what was counted."""
+    itself = made()
+    start = copy.deepcopy(itself)
+    run(replace(RESUMED, objective=copy.deepcopy(start)), through := dropping(), few)
+    for first, second in ((itself, itself), (start, made())):
+        folder = tmp_path / str(second is itself)
+        next(replace(RESUMED, objective=first)(dropping(), few, checkpoint=folder))
+        run(replace(RESUMED, objective=second), resumed := dropping(), few, checkpoint=folder, resume=True)
+        assert_same(resumed, through)
+
+
 def still_in_front(parameters, lr):
-    first, *others = parameters
-    return SGD([{"params": [first], "lr": 0.0}, {"params": others}], lr=lr)
+    first, *others, last = parameters
+    return SGD([{"params": [first], "lr": 0.0}, {"params": [*others, last]}], lr=lr)
+
+
+def backwards(parameters, lr):
+    return SGD(list(parameters)[::-1], lr=lr, momentum=0.9)
+
+
+def decaying(decay):
+    return lambda parameters, lr: SGD([{"params": [one], "weight_decay": decay} for one in parameters], lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (partial(SGD, momentum=0.9), backwards),
+        (still_in_front, SGD),
+        (decaying(0.01), decaying(5.0)),
+        (partial(SGD, momentum=0.9), partial(SGD, momentum=0.8)),
+    ],
+)
+def test_going_on_with_other_groups_is_refused(one, other, few, tmp_path):
+    trainer = replace(RESUMED, weight_decay=0.0)
+    next(replace(trainer, optimizer=one)(dropping(), few, checkpoint=tmp_path))
+    with pytest.raises(ValueError, match=r"is of a run with optimizer SGD \{.* got SGD \{"):
+        next(replace(trainer, optimizer=other)(dropping(), few, checkpoint=tmp_path, resume=True))
+    next(replace(trainer, optimizer=one)(dropping(), few, checkpoint=tmp_path, resume=True))
 
 
 def test_groups_keep_learning_rates_of_their_own(few):
@@ -769,6 +846,19 @@ def test_a_part_in_evaluation_mode_stays_so_while_the_rest_trains(few):
     assert_same(backbone, before)
 
 
+def test_so_it_does_when_resumed_after_an_evaluation(few, tmp_path):
+    def frozen():
+        torch.manual_seed(0)
+        backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16)).requires_grad_(False).eval()
+        return nn.Sequential(backbone, nn.Linear(16, 10))
+
+    run(RESUMED, through := frozen(), few)
+    next(RESUMED(model := frozen(), few, checkpoint=tmp_path))
+    run(RESUMED, model.eval(), few, checkpoint=tmp_path, resume=True)
+    assert_same(model, through)
+    assert [part.training for part in model] == [False, True]
+
+
 def test_a_model_in_evaluation_mode_as_a_whole_is_trained(few):
     for _ in RESUMED(model := dropping().eval(), few):
         assert all(part.training for part in model.modules())
@@ -783,6 +873,35 @@ class Taught:
     def __call__(self, model, images, labels, *, step):
         first = self.teacher[0] if isinstance(self.teacher, tuple) else self.teacher
         return (model(images) - first(images).detach()).square().mean()
+
+
+def taught(model, images, labels, *, step, teacher):
+    return Taught(teacher)(model, images, labels, step=step)
+
+
+def test_going_on_with_another_teacher_or_attack_within_is_refused(few, tmp_path):
+    source = dropping().eval()
+    attacks = [Moving(0.1), Moving(0.2)]
+    for place, (one, other) in enumerate(
+        (
+            [partial(taught, teacher=dropping(seed=seed).eval()) for seed in (1, 2)],
+            [Ensemble(attack=attack, sources=(source,)) for attack in attacks],
+            [Adversarial(attack=attack) for attack in attacks],
+        )
+    ):
+        next(replace(RESUMED, objective=one)(dropping(), few, checkpoint=tmp_path / str(place)))
+        with pytest.raises(ValueError, match="resume with the same settings"):
+            next(replace(RESUMED, objective=other)(dropping(), few, checkpoint=tmp_path / str(place), resume=True))
+
+
+class Moving:
+    """An attack that shows nothing of what it holds."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, model, images, labels):
+        return (images + self.by).clamp(0, 1)
 
 
 @pytest.mark.parametrize("held", [lambda model: model, lambda model: (model,)])
@@ -815,12 +934,8 @@ def test_a_run_that_learns_nothing_from_a_loss_of_ones_own_is_called_stuck(digit
     assert not stuck(1e-2)
 
 
-def test_a_network_that_is_made_by_its_first_batch_is_resumed(few, tmp_path):
-    def lazy():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(10))
-
-    run(RESUMED, through := lazy(), few)
-    next(RESUMED(lazy(), few, checkpoint=tmp_path))
-    run(RESUMED, resumed := lazy(), few, checkpoint=tmp_path, resume=True)
-    assert_same(resumed, through)
+@pytest.mark.parametrize("layer", [nn.LazyLinear(16), nn.LazyBatchNorm1d(affine=False)])
+def test_a_network_without_weights_as_yet_is_refused(layer, few):
+    model = nn.Sequential(nn.Flatten(), layer, nn.Linear(16, 10))
+    with pytest.raises(ValueError, match=r"model: expected weights, got layers that make theirs later \(lazy\)"):
+        next(RESUMED(model, few))

@@ -75,7 +75,7 @@ def audit(
         classes: names of the classes, for the report and as a check on the number of logits.
         progress: called as the work goes on.
         keep: a folder for what came of each attack, so that an audit that was killed goes on where it was; it is
-            emptied in the end. Attacks that are not of this library are run again.
+            emptied in the end. Attacks that are not of this library, or on networks of yours, are run again.
 
     Raises:
         ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, the twin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 from unmask.record import write_atomically
 from unmask.weights import fill, plain, read_tensors
 
-FORMAT = "unmask-checkpoint/1"
+FORMAT = "unmask-checkpoint/2"
+ENTRIES = {"update", "weights", "sha256", "settings", "numbers", "groups", "resting"}
 
 
 class Stateful(Protocol):
@@ -114,14 +115,30 @@ class Checkpoint:
                 ) from error
             yield
 
-    def save(self, model: nn.Module, optimizer: Optimizer, update: int, **others: Stateful | None) -> None:
+    @property
+    def resting(self) -> list[str]:
+        """The parts of the model that stay in evaluation mode."""
+        return list(self._entry()["resting"])
+
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        update: int,
+        *,
+        resting: Sequence[str] = (),
+        **others: Stateful | None,
+    ) -> None:
         """Write the state after ``update`` updates, and with it, by its name, that of all else the run has."""
         state = optimizer.state_dict()["state"]
         held = {f"{row}.{name}": value for row, of in state.items() for name, value in of.items()}
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in held.items() if not isinstance(value, (int, float))}
+        for row, group in enumerate(optimizer.param_groups):
+            tensors |= {f"group.{row}.{name}": value for name, value in _counted(group, Tensor).items()}
         for own, other in others.items():
-            tensors |= {f"{own}.{name}": value for name, value in (other.state_dict() if other else {}).items()}
+            state = {} if other is None else other.state_dict()
+            tensors |= {f"{own}.{name}": value for name, value in state.items()}
         content = safetensors.torch.save(plain(tensors))
         digest = hashlib.sha256(content).hexdigest()
         weights = self.folder / f"update-{update:09d}-{digest[:8]}.safetensors"
@@ -133,7 +150,8 @@ class Checkpoint:
             "sha256": digest,
             "settings": dict(self.settings),
             "numbers": {name: value for name, value in held.items() if isinstance(value, (int, float))},
-            "groups": [_numbers(group) for group in optimizer.param_groups],
+            "groups": [_counted(group, (int, float)) for group in optimizer.param_groups],
+            "resting": list(resting),
             "torch": torch.__version__,
         }
         write_atomically(self.index, json.dumps(entry, indent=1).encode() + b"\n")
@@ -157,16 +175,17 @@ class Checkpoint:
             raise ValueError(f"{weights}: its SHA-256 is not the one in {self.index.name}; the checkpoint is damaged")
         tensors = read_tensors(weights)
         fill(model, _of("model", tensors), weights)
+        device = next(model.parameters()).device
         for own, other in others.items():
-            if other:
-                other.load_state_dict(_of(own, tensors))
+            if other is not None:
+                other.load_state_dict({name: one.to(device) for name, one in _of(own, tensors).items()})
         state: dict[int, dict[str, Tensor | float]] = {}
-        for name, held in (_of("optimizer", tensors) | entry.get("numbers", {})).items():
+        for name, held in (_of("optimizer", tensors) | entry["numbers"]).items():
             row, key = name.split(".", 1)
             state.setdefault(int(row), {})[key] = held
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        for group, numbers in zip(optimizer.param_groups, entry.get("groups", []), strict=False):
-            group.update(numbers)
+        for row, (group, numbers) in enumerate(zip(optimizer.param_groups, entry["groups"], strict=True)):
+            group.update(numbers | {name: one.to(device) for name, one in _of(f"group.{row}", tensors).items()})
         for parameter, values in optimizer.state.items():
             for key, value in values.items():
                 # fused optimizers take it that both lie alike in memory
@@ -177,17 +196,17 @@ class Checkpoint:
     def _entry(self) -> dict[str, Any]:
         try:
             entry = json.loads(self.index.read_text())
-            if entry["format"] != FORMAT or not {"update", "weights", "sha256", "settings"} <= set(entry):
+            if entry["format"] != FORMAT or ENTRIES - set(entry):
                 raise ValueError("another format")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.index}: expected a checkpoint ({FORMAT}), got {error}") from error
         return dict(entry)
 
 
-def _numbers(group: Mapping[str, Any]) -> dict[str, float]:
-    """What an optimizer counts for a group of parameters; the learning rates are the run's."""
+def _counted(group: Mapping[str, Any], kind: type | tuple[type, ...]) -> dict[str, Any]:
+    """What of this kind an optimizer counts for a group of parameters; the learning rates are the run's."""
     known = ("lr", "initial_lr")
-    return {name: one for name, one in group.items() if isinstance(one, (int, float)) and name not in known}
+    return {name: one for name, one in group.items() if isinstance(one, kind) and name not in known}
 
 
 def _of(own: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

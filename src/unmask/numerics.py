@@ -148,7 +148,9 @@ def undisturbed(model: Model, *, seed: int = 0) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: Model) -> Iterator[None]:
-    """Evaluation mode inside; afterwards each part of the model has its own mode again, whoever changed it meanwhile.
+    """Evaluation mode inside; afterwards each part's mode and each ``grad`` is as it was, whoever changed it meanwhile.
+
+    Inside, parameters have no ``grad``, so that a backward pass to the images adds to none that an optimizer waits for.
 
     Example:
         >>> model = nn.Dropout()
@@ -158,18 +160,30 @@ def evaluating(model: Model) -> Iterator[None]:
         >>> model.training
         True
     """
-    modes = [(part, part.training) for part in model.modules()] if isinstance(model, nn.Module) else []
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = [(part, part.training) for part in model.modules()]
+    grads = [(parameter, parameter.grad) for parameter in model.parameters()]
     _switch((part, False) for part, _ in modes)
+    _fill((parameter, None) for parameter, _ in grads)
     try:
         yield
     finally:
         _switch(modes)
+        _fill(grads)
 
 
 def _switch(modes: Iterable[tuple[nn.Module, bool]]) -> None:
     for part, training in modes:
         if part.training != training:  # setting an attribute of a module takes a while
             part.training = training
+
+
+def _fill(grads: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
+    for parameter, grad in grads:
+        if parameter.grad is not grad:
+            parameter.grad = grad
 
 
 def fastest_layout(model: Model, images: Tensor) -> torch.memory_format:

@@ -170,7 +170,7 @@ def attacked(attack: Attack, model: Model, images: Tensor, labels: Tensor, *, se
     The global random state starts from ``seed``, and is afterwards as it was.
 
     Raises:
-        ValueError: what comes back are no images of the shape that was given.
+        ValueError: as ``made_by``.
 
     Example:
         >>> from unmask.attacks import FGSM
@@ -178,7 +178,22 @@ def attacked(attack: Attack, model: Model, images: Tensor, labels: Tensor, *, se
         tensor([0.0000, 0.5000])
     """
     with undisturbed(model, seed=derive_seed(seed, "attack")):
-        found = attack(model, images, labels)
+        return made_by(attack, model, images, labels)
+
+
+def made_by(attack: Attack, model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """What an attack makes of a copy of the images: without history, in their type and where they are.
+
+    Raises:
+        ValueError: what comes back are no images of the shape that was given.
+
+    Example:
+        >>> made_by(lambda model, images, labels: images[0], lambda x: x, torch.zeros(1, 1, 1, 2), torch.tensor([0]))
+        Traceback (most recent call last):
+            ...
+        ValueError: <lambda>: expected images of shape (1, 1, 1, 2) from the attack, got shape (1, 1, 2)
+    """
+    found = attack(model, images.clone(), labels)
     if not isinstance(found, Tensor) or found.shape != images.shape:
         got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         name = getattr(attack, "__name__", type(attack).__name__)

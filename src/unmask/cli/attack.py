@@ -90,6 +90,7 @@ def attack(
     from unmask import losses
     from unmask.attacks import Trial
     from unmask.numerics import Batches
+    from unmask.probes.ledger import check_reach
     from unmask.subject import examine
     from unmask.verdict import proportion
 
@@ -110,6 +111,7 @@ def attack(
             outcome = Trial(attacks=[_make(name, bound, climb, steps, restarts, seed)], batches=batches)(
                 subject.model, subject.images, subject.labels
             )
+            check_reach(name, outcome.images, subject.images, bound)
             share = proportion(int(outcome.correct.sum()), len(images))
             click.echo(f"epsilon {bound:.4g}: accuracy {share}")
     if save:

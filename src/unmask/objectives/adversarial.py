@@ -64,11 +64,24 @@ class Adversarial:
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""
         adversarial = made_images(self.attack, model, images, labels, step=step)
-        if self.clean_weight == 0:
-            return cross_entropy(model(adversarial), labels).mean()
-        logits = model(torch.cat([adversarial, images]))
-        hard, easy = cross_entropy(logits, labels.repeat(2)).chunk(2)
-        return (1 - self.clean_weight) * hard.mean() + self.clean_weight * easy.mean()
+        return loss_beside_clean(model, adversarial, images, labels, clean_weight=self.clean_weight)
+
+
+def loss_beside_clean(
+    model: Model, adversarial: Tensor, images: Tensor, labels: Tensor, *, clean_weight: float
+) -> Tensor:
+    """``(1 - clean_weight) CE(model(adversarial), labels) + clean_weight CE(model(images), labels)``, in one pass.
+
+    Example:
+        >>> images, labels = torch.zeros(1, 1, 1, 2), torch.tensor([0])
+        >>> loss_beside_clean(lambda x: x.flatten(1), images + 1, images, labels, clean_weight=0.5)
+        tensor(0.6931)
+    """
+    if clean_weight == 0:
+        return cross_entropy(model(adversarial), labels).mean()
+    logits = model(torch.cat([adversarial, images]))
+    hard, easy = cross_entropy(logits, labels.repeat(2)).chunk(2)
+    return (1 - clean_weight) * hard.mean() + clean_weight * easy.mean()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor
 
 from unmask.attacks import Attack
-from unmask.numerics import Model, derive_seed, evaluating
-from unmask.objectives.adversarial import Adversarial
-from unmask.objectives.objective import at_step, in_words
+from unmask.numerics import Model, derive_seed
+from unmask.objectives.adversarial import Adversarial, loss_beside_clean
+from unmask.objectives.objective import in_words, made_images
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -56,8 +55,8 @@ class Ensemble:
         """The loss of one update."""
         models = (*self.sources, model)
         source = models[derive_seed(self.seed, "source", step) % len(models)]
-        attack = partial(_elsewhere, source, at_step(self.attack, step))
-        return Adversarial(attack=attack, clean_weight=self.clean_weight)(model, images, labels, step=step)
+        adversarial = made_images(self.attack, source, images, labels, step=step)
+        return loss_beside_clean(model, adversarial, images, labels, clean_weight=self.clean_weight)
 
     def __repr__(self) -> str:
         """The settings in words, with a digest of each source's weights, which torch's own words leave out."""
@@ -65,9 +64,3 @@ class Ensemble:
         return (
             f"Ensemble(attack={self.attack}, sources=({sources}), clean_weight={self.clean_weight}, seed={self.seed})"
         )
-
-
-def _elsewhere(source: Model, attack: Attack, model: Model, images: Tensor, labels: Tensor) -> Tensor:
-    """The attack on the source, in the model's place."""
-    with evaluating(source):
-        return attack(source, images, labels)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from unmask.attacks import Attack
+from unmask.attacks.trial import made_by
 from unmask.numerics import Model, derive_seed, describe, evaluating
 from unmask.weights import digest
 
@@ -18,8 +19,9 @@ class Objective(Protocol):
 
     A run that is resumed goes on as it would have only if the loss follows from what the objective is given and from
     torch's random numbers, which each update seeds. One that remembers something between updates needs ``state_dict``,
-    which returns tensors by name, and ``load_state_dict``: a checkpoint then holds that too. An attack of ours draws
-    the same noise in each call; ``at_step(attack, step)`` is the one for this update.
+    which returns tensors by name, and ``load_state_dict``, which gets them on the model's device: a checkpoint then
+    holds that too, of several processes the first's. What it shows of itself (``repr``) must agree. An attack of ours
+    draws the same noise in each call; ``at_step(attack, step)`` is the one for this update.
 
     Example:
         >>> import torch
@@ -106,7 +108,10 @@ def stateful(objective: Any) -> Any:
 
 
 def made_images(attack: Attack, model: Model, images: Tensor, labels: Tensor, *, step: int) -> Tensor:
-    """What an attack makes of a batch in this update: data, without history. The model is in evaluation mode meanwhile.
+    """What an attack makes of a batch in this update. The model is in evaluation mode meanwhile, and left as it was.
+
+    Raises:
+        ValueError: as ``made_by``.
 
     Example:
         >>> import torch
@@ -116,7 +121,7 @@ def made_images(attack: Attack, model: Model, images: Tensor, labels: Tensor, *,
         tensor([0.0000, 0.5000])
     """
     with evaluating(model):
-        return at_step(attack, step)(model, images, labels).detach()
+        return made_by(at_step(attack, step), model, images, labels)
 
 
 def in_words(model: Model) -> str:

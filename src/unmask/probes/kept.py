@@ -18,13 +18,16 @@ from unmask.numerics import Model
 from unmask.record import write_atomically
 from unmask.weights import digest
 
+STAND_INS = ("unmask.attacks.", "unmask.probes.")
+"""Where networks are made that an audit puts in its model's place, which its task tells."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """A folder with a file per trial that was run, named by all that its outcome depends on.
 
     A model is known by its weights, and by what it says to a few of the images. Trials of attacks that are not made
-    here are not kept: two of one name may do different things.
+    here, or that attack another network, are not kept: two of one name may do different things.
 
     Example:
         >>> import tempfile, torch
@@ -89,17 +92,20 @@ def task_of(model: Model, images: Tensor, labels: Tensor, *settings: object) -> 
 
 
 def _is_ours(part: object) -> bool:
-    """Whether an attack, and all that is called within it, is made here, so that its settings in words say all of it.
-
-    Networks are told by the audit's task, or trained by it from a seed.
-    """
-    if isinstance(part, nn.Module) or not callable(part):
-        return True
+    """Whether an attack, and all that is called within it, is made here: its settings in words then say all of it."""
     if isinstance(part, partial):
-        return all(map(_is_ours, (part.func, *part.args, *part.keywords.values())))
+        part = (part.func, *part.args, *part.keywords.values())
+    if isinstance(part, (list, tuple)):
+        return all(map(_is_ours, part))
+    if not callable(part):
+        return True
     module = getattr(part, "__module__", None) or ""
-    within: list[object] = [getattr(part, one.name) for one in fields(part)] if is_dataclass(part) else []
-    return module.startswith("unmask.") and not module.startswith("unmask.adapters.") and all(map(_is_ours, within))
+    if not module.startswith("unmask.") or module.startswith("unmask.adapters.") or isinstance(part, nn.Module):
+        return False
+    if is_dataclass(part):
+        return all(_is_ours(getattr(part, one.name)) for one in fields(part))
+    cells = [cell.cell_contents for cell in getattr(part, "__closure__", None) or ()]
+    return all(type(one).__module__.startswith(STAND_INS) or _is_ours(one) for one in cells)
 
 
 def _known(model: Model) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -23,14 +23,15 @@ COUNTED = 8
 
 
 def has(attack: Attack, setting: str) -> bool:
-    """Whether an attack is a dataclass with such a setting, so that it can be changed.
+    """Whether an attack is a dataclass made with such a setting, so that it can be changed.
 
     Example:
         >>> from unmask.attacks import FGSM
         >>> has(FGSM(epsilon=0.1), "loss"), has(lambda model, images, labels: images, "loss")
         (True, False)
     """
-    return is_dataclass(attack) and getattr(attack, setting, None) is not None
+    made_with: list[str] = [one.name for one in fields(attack) if one.init] if is_dataclass(attack) else []
+    return setting in made_with and getattr(attack, setting) is not None
 
 
 def changed(attack: Any, **settings: Any) -> Attack:

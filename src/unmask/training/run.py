@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -76,9 +76,22 @@ class Part:
             self.losses, self.seconds = state["losses"], float(state["seconds"])
 
 
+def resting_of(model: nn.Module) -> list[str]:
+    """The names of parts that are in evaluation mode, as a frozen network's may be, while the whole is not.
+
+    Example:
+        >>> resting_of(nn.Sequential(nn.Flatten(), nn.Dropout().eval()))
+        ['1']
+    """
+    return [name for name, part in model.named_modules() if not part.training] if model.training else []
+
+
 @dataclass(frozen=True)
 class Run:
-    """What takes part in one run: ``network`` is the model as the objective sees it."""
+    """What takes part in one run: ``network`` is the model as the objective sees it.
+
+    Its parts in ``resting`` stay in evaluation mode.
+    """
 
     settings: Settings
     model: nn.Module
@@ -89,6 +102,7 @@ class Run:
     progress: Callable[[int], None] | None
     spread: Alone
     keeper: Checkpoint | None
+    resting: Sequence[str]
 
     @cached_property
     def per_epoch(self) -> int:
@@ -148,17 +162,11 @@ class Run:
         note(row + 1)
         return update + 1
 
-    @cached_property
-    def resting(self) -> list[nn.Module]:
-        """Parts of the model that were given in evaluation mode, as a frozen network's are, while the whole was not."""
-        return [part for part in self.model.modules() if not part.training] if self.model.training else []
-
     def to_training(self) -> None:
         """Training mode, but for what is to stay as it is."""
-        resting = self.resting
         self.model.train()
-        for part in resting:
-            part.training = False
+        for name in self.resting:
+            self.model.get_submodule(name).training = False
 
     def look(self, done: int) -> str:
         """Let the watch look if it is time, or at the run's end if it has a rule; returns why masking is called."""
@@ -175,7 +183,8 @@ class Run:
         """Write a checkpoint, within an epoch with the part that is not over."""
         if self.keeper and self.spread.rank == 0:
             remembers = stateful(self.settings.objective)
-            self.keeper.save(self.model, self.optimizer, done, watch=self.watch, part=part, objective=remembers)
+            others = {"watch": self.watch, "part": part, "objective": remembers}
+            self.keeper.save(self.model, self.optimizer, done, resting=self.resting, **others)
 
     def check_finite(self, losses: Tensor, begin: int) -> None:
         """Raise if a loss or a weight is not finite: the last update of a pass can break the weights unseen."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
 from numbers import Integral
+from types import FunctionType
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from unmask.numerics import describe
 from unmask.objectives import Normal, Objective
-from unmask.objectives.objective import check_objective, in_words
+from unmask.objectives.objective import check_objective, in_words, stateful
 from unmask.optim import Constant, Schedule, make_optimizer
 
 
@@ -58,27 +62,33 @@ class Settings:
         if self.precision not in ("float32", "float64", "bf16-mixed"):
             raise ValueError(f"precision: expected 'float32', 'float64' or 'bf16-mixed', got {self.precision!r}")
 
-    def in_words(self) -> dict[str, str]:
+    def in_words(self, model: nn.Module, optimizer: Optimizer) -> dict[str, str]:
         """What must agree for a run to be the same run: every field but the number of updates, in words.
 
-        Functions go by their name alone, but one that makes an optimizer by what it makes; objects by what they show
-        of themselves, and where that is nothing, by what they hold.
+        Functions go by their name alone, but one that makes an optimizer by what it makes, the one of ``prepare``;
+        objects by what they show of themselves, and where that is nothing, by what they hold, unless a checkpoint
+        holds that.
         """
         given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "updates"}
-        words = {name: describe(value) + _unseen(value) for name, value in given.items()}
+        apart = stateful(self.objective)
+        words = {name: describe(value) + _unseen(value, apart) for name, value in given.items()}
         if not isinstance(self.optimizer, str):
-            made = self._optimizer([nn.Parameter(torch.zeros(1))])
-            words["optimizer"] = f"{type(made).__name__} {made.defaults}"
+            names = {parameter: name for name, parameter in model.named_parameters()}
+            groups = " and ".join(_group_in_words(group, names) for group in optimizer.param_groups)
+            words["optimizer"] = f"{type(optimizer).__name__} {groups}"
         return words
 
     def prepare(self, model: nn.Module) -> Optimizer:
         """Bring the weights into the wanted precision and layout; returns their optimizer.
 
         Raises:
-            ValueError: the model is no torch module, it has no weights to train, or there is no such optimizer.
+            ValueError: the model is no torch module, it has no weights to train, or none yet, or there is no such
+                optimizer.
         """
         if not isinstance(model, nn.Module):
             raise ValueError(f"model: expected a torch module to train, got {type(model).__name__}")
+        if any(map(is_lazy, (*model.parameters(), *model.buffers()))):
+            raise ValueError("model: expected weights, got layers that make theirs later (lazy); give it images first")
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError("model: expected weights to train, got none that ask for a gradient (requires_grad)")
         model.double() if self.precision == "float64" else model.float()  # leaves whole and complex numbers alone
@@ -95,14 +105,27 @@ class Settings:
         )
 
 
-def _unseen(value: Any) -> str:
-    """What an object without a text of its own holds, or one within it."""
+def _group_in_words(group: Mapping[str, Any], names: Mapping[nn.Parameter, str]) -> str:
+    """An optimizer's settings for a group of parameters, and which these are."""
+    settings = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
+    own = [names[parameter] for parameter in group["params"]]
+    digest = hashlib.sha256(" ".join(own).encode()).hexdigest()[:8]
+    return f"{settings} for {len(own)} tensors from {own[0]} (SHA-256 of their names {digest})"
+
+
+def _unseen(value: Any, apart: Any = None, *, weights_told: bool = False) -> str:
+    """What an object without a text of its own holds, or one within it; ``apart`` is not looked into."""
+    if value is apart and value is not None:
+        return ""
     if isinstance(value, nn.Module):
-        return f", {in_words(value)}"
+        return "" if weights_told else f", {in_words(value)}"
+    if isinstance(value, partial):
+        value = (value.func, *value.args, *value.keywords.values())
     if isinstance(value, (list, tuple)):
-        return "".join(map(_unseen, value))
-    if is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.repr:  # type: ignore[attr-defined]
-        return "".join(_unseen(getattr(value, one.name)) for one in fields(value))
-    if "__repr__" in vars(type(value)) or not repr(value).startswith("<"):
+        return "".join(_unseen(one, apart, weights_told=weights_told) for one in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        told = not value.__dataclass_params__.repr  # type: ignore[attr-defined]
+        return "".join(_unseen(getattr(value, one.name), apart, weights_told=told) for one in fields(value))
+    if "__repr__" in vars(type(value)) or not repr(value).startswith("<") or isinstance(value, FunctionType):
         return ""
     return "".join(f", {name} {in_words(one)}" for name, one in getattr(value, "__dict__", {}).items())

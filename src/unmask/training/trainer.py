@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
-from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
 
 from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
@@ -17,7 +17,7 @@ from unmask.distributed import ALONE, Alone
 from unmask.numerics import Batches
 from unmask.objectives.objective import stateful
 from unmask.subject import LogProbabilities, examine
-from unmask.training.run import Part, Run
+from unmask.training.run import Part, Run, resting_of
 from unmask.training.settings import Settings
 from unmask.watch import Reading, Watch
 
@@ -103,7 +103,7 @@ class Trainer(Settings):
         """Train ``model`` on ``data``, on the device the model is on. Nothing happens until the epochs are asked for.
 
         Args:
-            model: takes images to logits (N, K); it is left in training mode.
+            model: takes images to logits (N, K); it is left in training mode, but for parts that stay as they are.
             data: the training images.
             checkpoint: a folder that holds all that is needed to go on, as of the last epoch's end or, where epochs are
                 long, as of some five minutes ago.
@@ -128,16 +128,15 @@ class Trainer(Settings):
         if watch is not None and not isinstance(watch, Watch):
             raise ValueError(f"watch: expected an unmask.watch.Watch, got {type(watch).__name__}")
         optimizer = self.prepare(model)
-        keeper = self._keeper(checkpoint, data, watch) if checkpoint is not None else None
+        keeper = self._keeper(checkpoint, model, optimizer, data, watch) if checkpoint is not None else None
         part = Part()
-        if any(map(is_lazy, model.parameters())):  # their first pass makes them; weights can then be put back
-            _check_fits(model, data)
         remembers = stateful(self.objective)
         done = keeper.restore(model, optimizer, watch=watch, part=part, objective=remembers) if keeper and resume else 0
         _check_fits(model, data)
         if keeper and not done:
             keeper.begin()
-        run = Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, keeper)
+        resting = keeper.resting if keeper and done else resting_of(model)
+        run = Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, keeper, resting)
         with keeper.held() if keeper and not spread.rank else nullcontext():
             yield from self._epochs(run, part, done)
 
@@ -167,11 +166,14 @@ class Trainer(Settings):
         Raises:
             ValueError: the checkpoint is damaged, or of a run with other settings, data or another watch.
         """
-        return self._keeper(checkpoint, data, watch).restore(model, self.prepare(model), watch=watch)
+        optimizer = self.prepare(model)
+        return self._keeper(checkpoint, model, optimizer, data, watch).restore(model, optimizer, watch=watch)
 
-    def _keeper(self, folder: Path | str, data: Dataset, watch: Watch | None) -> Checkpoint:
-        settings = self.in_words() | {"data": data.in_words()} | ({"watch": watch.settings} if watch else {})
-        return Checkpoint(folder=Path(folder), settings=settings)
+    def _keeper(
+        self, folder: Path | str, model: nn.Module, optimizer: Optimizer, data: Dataset, watch: Watch | None
+    ) -> Checkpoint:
+        settings = self.in_words(model, optimizer) | {"data": data.in_words()}
+        return Checkpoint(folder=Path(folder), settings=settings | ({"watch": watch.settings} if watch else {}))
 
 
 def _check_fits(model: nn.Module, data: Dataset) -> None:
