@@ -128,7 +128,7 @@ def cifar_rows(profile: Config) -> Rows:
     return kept | found
 
 
-BESIDE = ("fgsm_only_8", "proposed_quarter", "lambda0_longer", "proposed_longer")
+BESIDE = ("fgsm_only_8", "proposed_quarter", "lambda0_longer", "proposed_longer", "proposed_quarter_longer")
 """Rows of table 4 that show why the narrow network has an epsilon and an alpha of its own, and what more passes do."""
 
 
@@ -138,7 +138,7 @@ def table4(profile: Config) -> Rows:
     rows = cifar_rows(narrow)
     published_ball = replace(rows["fgsm_only"], **PUBLISHED_BALL)
     published_alpha = replace(rows["proposed"], alpha=narrow.alpha)
-    longer = [replace(rows[name], epochs=2 * narrow.epochs) for name in ("lambda0", "proposed")]
+    longer = [replace(one, epochs=2 * narrow.epochs) for one in (rows["lambda0"], rows["proposed"], published_alpha)]
     return rows | dict(zip(BESIDE, (published_ball, published_alpha, *longer), strict=True))
 
 
