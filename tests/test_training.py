@@ -762,7 +762,7 @@ def test_what_optimizers_and_objectives_count_is_resumed(brought, few, tmp_path)
     assert_same(resumed, through)
 
 
-@pytest.mark.parametrize("made", [Free, Bank, Tracking])
+@pytest.mark.parametrize("made", [Free, Bank, Tracking, lambda: Wrapped(Tracking())])
 def test_what_an_objective_counts_is_no_setting_of_the_run(made, few, tmp_path):
     """Whether it goes on itself, or another that has yet to be given what was counted."""
     itself = made()
@@ -773,6 +773,75 @@ def test_what_an_objective_counts_is_no_setting_of_the_run(made, few, tmp_path):
         next(replace(RESUMED, objective=first)(dropping(), few, checkpoint=folder))
         run(replace(RESUMED, objective=second), resumed := dropping(), few, checkpoint=folder, resume=True)
         assert_same(resumed, through)
+
+
+class Wrapped:
+    """An objective of one's own around another."""
+
+    def __init__(self, objective):
+        self.objective = objective
+
+    def __call__(self, model, images, labels, *, step):
+        return self.objective(model, images, labels, step=step)
+
+
+class ScaledFree(Free):
+    """A setting beside what it remembers."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+
+@dataclass(frozen=True, repr=False)
+class Quiet:
+    """It shows nothing of its settings."""
+
+    smoothing: float
+
+    def __call__(self, model, images, labels, *, step):
+        return functional.cross_entropy(model(images), labels, label_smoothing=self.smoothing)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (ScaledFree(0.1), ScaledFree(0.9)),
+        (Wrapped(ScaledFree(0.1)), Wrapped(ScaledFree(0.9))),
+        (Wrapped(Scaled(2)), Wrapped(Scaled(3))),
+        (Quiet(0.0), Quiet(0.5)),
+    ],
+)
+def test_what_it_does_not_count_is_a_setting(one, other, few, tmp_path):
+    next(replace(RESUMED, objective=copy.deepcopy(one))(dropping(), few, checkpoint=tmp_path))
+    with pytest.raises(ValueError, match="is of a run with objective"):
+        next(replace(RESUMED, objective=other)(dropping(), few, checkpoint=tmp_path, resume=True))
+    next(replace(RESUMED, objective=one)(dropping(), few, checkpoint=tmp_path, resume=True))
+
+
+def with_an_empty_group(parameters, lr):
+    return SGD([{"params": list(parameters)}, {"params": [], "weight_decay": 0.0}], lr=lr)
+
+
+def with_another(parameters, lr):
+    return SGD([*parameters, nn.Parameter(torch.zeros(3))], lr=lr)
+
+
+def with_an_anchor(parameters, lr):
+    own = list(parameters)
+    return SGD(
+        [{"params": own, "anchor": [one.detach().clone() for one in own], "by": lambda x: x, "of": {"a"}}], lr=lr
+    )
+
+
+@pytest.mark.parametrize("made", [with_an_empty_group, with_another, with_an_anchor])
+def test_groups_may_hold_anything(made, few, tmp_path):
+    trainer = replace(RESUMED, weight_decay=0.0, optimizer=made)
+    run(trainer, through := dropping(), few)
+    next(trainer(model := dropping(), few, checkpoint=tmp_path))
+    run(trainer, model, few, checkpoint=tmp_path, resume=True)
+    assert_same(model, through)
+    assert " at 0x" not in (tmp_path / "checkpoint.json").read_text()
 
 
 def still_in_front(parameters, lr):

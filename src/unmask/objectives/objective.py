@@ -20,8 +20,8 @@ class Objective(Protocol):
     A run that is resumed goes on as it would have only if the loss follows from what the objective is given and from
     torch's random numbers, which each update seeds. One that remembers something between updates needs ``state_dict``,
     which returns tensors by name, and ``load_state_dict``, which gets them on the model's device: a checkpoint then
-    holds that too, of several processes the first's. What it shows of itself (``repr``) must agree. An attack of ours
-    draws the same noise in each call; ``at_step(attack, step)`` is the one for this update.
+    holds that too, of several processes the first's. What else it shows of itself (``repr``) or holds must agree. An
+    attack of ours draws the same noise in each call; ``at_step(attack, step)`` is the one for this update.
 
     Example:
         >>> import torch

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
+from types import MethodType
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -99,6 +100,8 @@ def _is_ours(part: object) -> bool:
         return all(map(_is_ours, part))
     if not callable(part):
         return True
+    if isinstance(part, MethodType):
+        return not callable(part.__self__)
     module = getattr(part, "__module__", None) or ""
     if not module.startswith("unmask.") or module.startswith("unmask.adapters.") or isinstance(part, nn.Module):
         return False

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from numbers import Integral
-from types import FunctionType
+from types import FunctionType, NoneType
 from typing import Any, Literal
 
 import torch
@@ -66,8 +66,8 @@ class Settings:
         """What must agree for a run to be the same run: every field but the number of updates, in words.
 
         Functions go by their name alone, but one that makes an optimizer by what it makes, the one of ``prepare``;
-        objects by what they show of themselves, and where that is nothing, by what they hold, unless a checkpoint
-        holds that.
+        objects by what they show of themselves, and where that is nothing, by what they hold. An objective that
+        remembers something goes by its plain settings and networks beside that.
         """
         given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "updates"}
         apart = stateful(self.objective)
@@ -105,27 +105,60 @@ class Settings:
         )
 
 
+DEPTH = 3
+"""So deep are objects without a text of their own looked into, one within the other."""
+
+
 def _group_in_words(group: Mapping[str, Any], names: Mapping[nn.Parameter, str]) -> str:
-    """An optimizer's settings for a group of parameters, and which these are."""
-    settings = {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
-    own = [names[parameter] for parameter in group["params"]]
+    """An optimizer's plain settings for a group of parameters, and which these are."""
+    known = ("params", "initial_lr")
+    settings = {name: value for name, value in group.items() if name not in known and _is_plain(value)}
+    own = [names.get(one, f"another of shape {tuple(one.shape)}") for one in group["params"]]
     digest = hashlib.sha256(" ".join(own).encode()).hexdigest()[:8]
-    return f"{settings} for {len(own)} tensors from {own[0]} (SHA-256 of their names {digest})"
+    first = f" from {own[0]}" if own else ""
+    return f"{settings} for {len(own)} tensors{first} (SHA-256 of their names {digest})"
 
 
-def _unseen(value: Any, apart: Any = None, *, weights_told: bool = False) -> str:
-    """What an object without a text of its own holds, or one within it; ``apart`` is not looked into."""
+def _is_plain(value: Any) -> bool:
+    """Whether it reads the same wherever it is written: a number, a text, nothing, or several of these in order."""
+    return isinstance(value, (int, float, str, NoneType)) or (
+        isinstance(value, (list, tuple)) and all(map(_is_plain, value))
+    )
+
+
+def _unseen(value: Any, apart: Any, *, weights_told: bool = False, depth: int = 0) -> str:
+    """What an object without a text of its own holds, or one within it; of ``apart``, what a checkpoint leaves out."""
     if value is apart and value is not None:
-        return ""
+        return _beside_its_state(value)
     if isinstance(value, nn.Module):
         return "" if weights_told else f", {in_words(value)}"
     if isinstance(value, partial):
         value = (value.func, *value.args, *value.keywords.values())
     if isinstance(value, (list, tuple)):
         return "".join(_unseen(one, apart, weights_told=weights_told) for one in value)
-    if is_dataclass(value) and not isinstance(value, type):
+    shows_nothing = repr(value).startswith("<")
+    if is_dataclass(value) and not isinstance(value, type) and not shows_nothing:
         told = not value.__dataclass_params__.repr  # type: ignore[attr-defined]
         return "".join(_unseen(getattr(value, one.name), apart, weights_told=told) for one in fields(value))
-    if "__repr__" in vars(type(value)) or not repr(value).startswith("<") or isinstance(value, FunctionType):
+    if "__repr__" in vars(type(value)) or not shows_nothing or isinstance(value, FunctionType):
         return ""
-    return "".join(f", {name} {in_words(one)}" for name, one in getattr(value, "__dict__", {}).items())
+    if depth == DEPTH:  # one may hold itself
+        return ""
+    words = ""
+    for name, one in getattr(value, "__dict__", {}).items():
+        words += "" if one is apart and one is not None else f", {name} {in_words(one)}"
+        words += _unseen(one, apart, depth=depth + 1) if callable(one) and not isinstance(one, nn.Module) else ""
+    return words
+
+
+def _beside_its_state(objective: Any) -> str:
+    """The plain settings and the networks of an objective that remembers something; lists are not settings."""
+    if isinstance(objective, nn.Module) or not hasattr(objective, "__dict__"):
+        return ""
+    own = {name: one for name, one in vars(objective).items() if name not in objective.state_dict()}
+    told = {
+        name: one
+        for name, one in own.items()
+        if isinstance(one, nn.Module) or (_is_plain(one) and type(one) is not list)
+    }
+    return "".join(f", {name} {in_words(one)}" for name, one in told.items())
