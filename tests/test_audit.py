@@ -13,14 +13,16 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unmask.adapters import black_box, normalised
-from unmask.attacks import APGD, FGSM, FRSM, PGD, TargetedAPGD, Through
+from unmask.attacks import APGD, FGSM, FRSM, PGD, Outcome, TargetedAPGD, Through, Trial
 from unmask.attacks.trial import examined, predict
 from unmask.audit import audit
 from unmask.losses import cross_entropy
 from unmask.models import build
 from unmask.models.masked import InputNoise, Quantised, RandomSignBackward, ScaledLogits, SoftmaxOutput, ZeroBackward
 from unmask.probes import QUICK, Battery
+from unmask.probes.kept import Kept
 from unmask.probes.search import Stage
+from unmask.probes.settings import variant
 from unmask.report import Report
 
 EPSILON = 0.1
@@ -319,6 +321,21 @@ def test_what_was_kept_is_not_taken_for_that_of_another_attack_of_the_same_name(
     assert list(tmp_path.glob("*.outcome"))
     report = audit(perceptron, *task, epsilon=EPSILON, keep=str(tmp_path), **other)
     assert replace(report, seconds=0.0) == replace(audit(perceptron, *task, epsilon=EPSILON, **other), seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("attack", "kept"),
+    [
+        (Through(attack=PGD(epsilon=EPSILON), stand_in=nn.Flatten()), False),
+        (PGD(epsilon=EPSILON).__call__, False),
+        (PGD(epsilon=EPSILON), True),
+    ],
+)
+def test_only_what_is_known_of_an_attack_within_another_is_kept(attack, kept, task, tmp_path):
+    folder = Kept(folder=tmp_path, task="an audit")
+    for within in (attack, variant(attack), Through(attack=attack, stand_in=lambda model: model)):
+        folder.save(Trial(attacks=[within]), None, Outcome.of(task[0], torch.eye(10)[task[1]], task[1]))
+    assert len(list(tmp_path.glob("*.outcome"))) == 2 * kept  # the last one holds a function of the test's
 
 
 @dataclass(frozen=True)

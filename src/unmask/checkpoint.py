@@ -137,8 +137,8 @@ class Checkpoint:
         for row, group in enumerate(optimizer.param_groups):
             tensors |= {f"group.{row}.{name}": value for name, value in _counted(group, Tensor).items()}
         for own, other in others.items():
-            state = {} if other is None else other.state_dict()
-            tensors |= {f"{own}.{name}": value for name, value in state.items()}
+            remembered = {} if other is None else other.state_dict()
+            tensors |= {f"{own}.{name}": value for name, value in remembered.items()}
         content = safetensors.torch.save(plain(tensors))
         digest = hashlib.sha256(content).hexdigest()
         weights = self.folder / f"update-{update:09d}-{digest[:8]}.safetensors"
@@ -197,7 +197,7 @@ class Checkpoint:
         try:
             entry = json.loads(self.index.read_text())
             if entry["format"] != FORMAT or ENTRIES - set(entry):
-                raise ValueError("another format")
+                raise ValueError("another format; resume with the version that wrote it, or name another folder")
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.index}: expected a checkpoint ({FORMAT}), got {error}") from error
         return dict(entry)

@@ -153,37 +153,30 @@ def evaluating(model: Model) -> Iterator[None]:
     Inside, parameters have no ``grad``, so that a backward pass to the images adds to none that an optimizer waits for.
 
     Example:
-        >>> model = nn.Dropout()
+        >>> model = nn.Linear(1, 1)
         >>> with evaluating(model):
-        ...     model.training
-        False
-        >>> model.training
-        True
+        ...     model(torch.ones(1, 1)).sum().backward()
+        >>> model.training, model.weight.grad
+        (True, None)
     """
     if not isinstance(model, nn.Module):
         yield
         return
     modes = [(part, part.training) for part in model.modules()]
     grads = [(parameter, parameter.grad) for parameter in model.parameters()]
-    _switch((part, False) for part, _ in modes)
-    _fill((parameter, None) for parameter, _ in grads)
+    _put("training", ((part, False) for part, _ in modes))
+    _put("grad", ((parameter, None) for parameter, _ in grads))
     try:
         yield
     finally:
-        _switch(modes)
-        _fill(grads)
+        _put("training", modes)
+        _put("grad", grads)
 
 
-def _switch(modes: Iterable[tuple[nn.Module, bool]]) -> None:
-    for part, training in modes:
-        if part.training != training:  # setting an attribute of a module takes a while
-            part.training = training
-
-
-def _fill(grads: Iterable[tuple[nn.Parameter, Tensor | None]]) -> None:
-    for parameter, grad in grads:
-        if parameter.grad is not grad:
-            parameter.grad = grad
+def _put(name: str, values: Iterable[tuple[object, object]]) -> None:
+    for owner, value in values:
+        if getattr(owner, name) is not value:  # setting an attribute of a module takes a while
+            setattr(owner, name, value)
 
 
 def fastest_layout(model: Model, images: Tensor) -> torch.memory_format:

@@ -108,7 +108,11 @@ def _is_ours(part: object) -> bool:
     if is_dataclass(part):
         return all(_is_ours(getattr(part, one.name)) for one in fields(part))
     cells = [cell.cell_contents for cell in getattr(part, "__closure__", None) or ()]
-    return all(type(one).__module__.startswith(STAND_INS) or _is_ours(one) for one in cells)
+    return all(_stands_in(one) or _is_ours(one) for one in cells)
+
+
+def _stands_in(part: object) -> bool:
+    return isinstance(part, nn.Module) and type(part).__module__.startswith(STAND_INS)
 
 
 def _known(model: Model) -> str:

@@ -204,5 +204,5 @@ def check_reach(name: str, found: Tensor, images: Tensor, epsilon: float) -> Non
     if not (moved <= epsilon + rounding and low >= 0 and high <= 1):
         raise ValueError(
             f"{name}: expected images in [0, 1] within epsilon {epsilon:.6g}, got pixels moved by {moved:.6g} and "
-            f"in [{low:.4g}, {high:.4g}]; give the attack the epsilon of the audit"
+            f"in [{low:.4g}, {high:.4g}]; give the attack this epsilon"
         )
