@@ -1039,14 +1039,14 @@ def unstable():
 
 
 class Careless:
-    """An attack as people write them: it sets the model's mode as it likes, and draws from the global state."""
+    """An attack as people write them: modes and gradients as it likes, and numbers from the global random state."""
 
     def __init__(self, leaves=None):
         self.leaves, self.modes, self.drawn = leaves, [], []
 
     def __call__(self, model, images, labels):
         self.modes.append([part.training for part in model.modules()])
-        model(images)
+        model(images.requires_grad_()).sum().backward()
         noise = torch.rand_like(images)
         self.drawn.append(noise)
         if self.leaves is not None:
@@ -1064,6 +1064,7 @@ def test_anybodys_attack_meets_evaluation_mode_and_leaves_no_trace(leaves, train
     assert not any(any(seen) for one in attacks for seen in one.modes)
     assert [one.training for one in model.modules()] == modes
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.buffers(), before.buffers(), strict=True))
+    assert all(one.grad is None for one in model.parameters())
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first.images, second.images)
     assert not first.images.requires_grad
