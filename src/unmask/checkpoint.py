@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from unmask.record import write_atomically
 from unmask.weights import fill, plain, read_tensors
 
-FORMAT = "unmask-checkpoint/2"
+FORMAT = "unmask-checkpoint/3"
 ENTRIES = {"update", "weights", "sha256", "settings", "numbers", "groups", "resting"}
 
 

@@ -2,6 +2,7 @@
 
 | file        | what                                                                           |
 |-------------|--------------------------------------------------------------------------------|
+| words.py    | settings in words, by which a checkpoint knows its run                         |
 | settings.py | what a run is: its length, batches, objective, optimizer and precision         |
 | run.py      | how it goes: updates, checkpoints, what is looked at on the way, when it ends  |
 | trainer.py  | `Trainer`: settings that are called, and yield an `Epoch` after each pass      |

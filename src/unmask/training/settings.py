@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import partial
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from numbers import Integral
-from types import FunctionType, NoneType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -18,8 +15,9 @@ from torch.optim import Optimizer
 
 from unmask.numerics import describe
 from unmask.objectives import Normal, Objective
-from unmask.objectives.objective import check_objective, in_words, stateful
+from unmask.objectives.objective import check_objective, stateful
 from unmask.optim import Constant, Schedule, make_optimizer
+from unmask.training.words import group_in_words, unseen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +69,10 @@ class Settings:
         """
         given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "updates"}
         apart = stateful(self.objective)
-        words = {name: describe(value) + _unseen(value, apart) for name, value in given.items()}
+        words = {name: describe(value) + unseen(value, apart) for name, value in given.items()}
         if not isinstance(self.optimizer, str):
             names = {parameter: name for name, parameter in model.named_parameters()}
-            groups = " and ".join(_group_in_words(group, names) for group in optimizer.param_groups)
+            groups = " and ".join(group_in_words(group, names) for group in optimizer.param_groups)
             words["optimizer"] = f"{type(optimizer).__name__} {groups}"
         return words
 
@@ -103,62 +101,3 @@ class Settings:
         return make_optimizer(
             self.optimizer, parameters, learning_rate=self.learning_rate, weight_decay=self.weight_decay
         )
-
-
-DEPTH = 3
-"""So deep are objects without a text of their own looked into, one within the other."""
-
-
-def _group_in_words(group: Mapping[str, Any], names: Mapping[nn.Parameter, str]) -> str:
-    """An optimizer's plain settings for a group of parameters, and which these are."""
-    known = ("params", "initial_lr")
-    settings = {name: value for name, value in group.items() if name not in known and _is_plain(value)}
-    own = [names.get(one, f"another of shape {tuple(one.shape)}") for one in group["params"]]
-    digest = hashlib.sha256(" ".join(own).encode()).hexdigest()[:8]
-    first = f" from {own[0]}" if own else ""
-    return f"{settings} for {len(own)} tensors{first} (SHA-256 of their names {digest})"
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it reads the same wherever it is written: a number, a text, nothing, or several of these in order."""
-    return isinstance(value, (int, float, str, NoneType)) or (
-        isinstance(value, (list, tuple)) and all(map(_is_plain, value))
-    )
-
-
-def _unseen(value: Any, apart: Any, *, weights_told: bool = False, depth: int = 0) -> str:
-    """What an object without a text of its own holds, or one within it; of ``apart``, what a checkpoint leaves out."""
-    if value is apart and value is not None:
-        return _beside_its_state(value)
-    if isinstance(value, nn.Module):
-        return "" if weights_told else f", {in_words(value)}"
-    if isinstance(value, partial):
-        value = (value.func, *value.args, *value.keywords.values())
-    if isinstance(value, (list, tuple)):
-        return "".join(_unseen(one, apart, weights_told=weights_told) for one in value)
-    shows_nothing = repr(value).startswith("<")
-    if is_dataclass(value) and not isinstance(value, type) and not shows_nothing:
-        told = not value.__dataclass_params__.repr  # type: ignore[attr-defined]
-        return "".join(_unseen(getattr(value, one.name), apart, weights_told=told) for one in fields(value))
-    if "__repr__" in vars(type(value)) or not shows_nothing or isinstance(value, FunctionType):
-        return ""
-    if depth == DEPTH:  # one may hold itself
-        return ""
-    words = ""
-    for name, one in getattr(value, "__dict__", {}).items():
-        words += "" if one is apart and one is not None else f", {name} {in_words(one)}"
-        words += _unseen(one, apart, depth=depth + 1) if callable(one) and not isinstance(one, nn.Module) else ""
-    return words
-
-
-def _beside_its_state(objective: Any) -> str:
-    """The plain settings and the networks of an objective that remembers something; lists are not settings."""
-    if isinstance(objective, nn.Module) or not hasattr(objective, "__dict__"):
-        return ""
-    own = {name: one for name, one in vars(objective).items() if name not in objective.state_dict()}
-    told = {
-        name: one
-        for name, one in own.items()
-        if isinstance(one, nn.Module) or (_is_plain(one) and type(one) is not list)
-    }
-    return "".join(f", {name} {in_words(one)}" for name, one in told.items())
