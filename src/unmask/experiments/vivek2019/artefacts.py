@@ -96,11 +96,13 @@ the published one, but the intervals meet. Ten passes are too few for it: in twi
 during the eleventh. Nor does the term keep this network from it: in as many passes `proposed_longer` comes to
 {proposed_longer fgsm} and {proposed_longer pgd20} %, and masking sets in during the sixteenth. The distance in its
 readings, at an offset of a quarter of epsilon, jumps then, though by far less than without the term; the term itself
-looks at a thirtieth, where the two images are nearly one. Whether a quarter does better, `proposed_quarter_longer` is
-to tell. `fgsm_only` trains on the same images and masks sooner ({fgsm_only fgsm} and {fgsm_only pgd20} % after ten):
-R-FGSM images share `lambda0`'s pass and so its batch norm, and it was trained in bfloat16 and the other not.
-`rfgsm_fgsm`, too, has not begun to mask in ten passes ({rfgsm_fgsm fgsm} and {rfgsm_fgsm pgd20} %). R-FGSM images
-alone, with half of epsilon, do not mask ({rfgsm_only fgsm} and {rfgsm_only pgd20} %) and cost less on clean images.
+looks at a thirtieth, where the two images are nearly one. With an alpha of a quarter the term holds:
+`proposed_quarter_longer` comes to {proposed_quarter_longer fgsm} and {proposed_quarter_longer pgd20} %, and that
+distance stays as small as it was. `fgsm_only` trains on the same images as `lambda0` and masks sooner
+({fgsm_only fgsm} and {fgsm_only pgd20} % after ten): R-FGSM images share the pass of `lambda0` and so its batch norm,
+and it was trained in bfloat16 and the other not. `rfgsm_fgsm`, too, has not begun to mask in ten passes
+({rfgsm_fgsm fgsm} and {rfgsm_fgsm pgd20} %). R-FGSM images alone, with half of epsilon, do not mask
+({rfgsm_only fgsm} and {rfgsm_only pgd20} %) and cost less on clean images.
 Ensembles keep {eat_a clean}, {eat_b clean} and {eat_c clean} % of clean images and fall to {eat_a pgd20}, {eat_b pgd20}
 and {eat_c pgd20} % under PGD-20, whereas the paper has 0.67, 18.31 and 20.24."""
 
