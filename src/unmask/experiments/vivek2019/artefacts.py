@@ -74,17 +74,16 @@ and `proposed_selected` is `proposed` at the pass that did best under 3-step I-F
 worst case over all attacks. `seconds` are those of training, readings included, on a machine with other work: table 7
 compares. Under FGSM and under PGD-100, networks trained on FGSM images stand at {fgsm fgsm} and {fgsm pgd100} % (half
 clean) and at {fgsm_only fgsm} and {fgsm_only pgd100} % (adversarial only), with the term at {proposed fgsm} and
-{proposed pgd100} %, and trained with PGD at {pgd fgsm} and {pgd pgd100} % (as many passes as each row says). Which
-reading of FGSM training the paper has is open: its clean accuracy is that of half clean images, its FGSM accuracy of
-89.04 is below both readings' and nearer to theirs, and its time of 1.52 times normal training's is that of adversarial
-images alone (table 7). `lambda0` masks as published, but on clean
-images it comes to {lambda0 clean} % where the paper has 97.62: trained on FGSM images alone, the network learns what
-FGSM writes into them and unlearns the digits. R-FGSM training withstands PGD-100 better than published ({rfgsm pgd100}
-and {rfgsm_only pgd100} % against 28.76) with the alpha it was published with, half of epsilon, and falls to it with
-0.01 ({rfgsm_only_near pgd100} %): the paper, which does not state its alpha, lies between. Ensembles do on clean
-images about as published and better under FGSM, and fall to {eat_a pgd100}, {eat_b pgd100}, {eat_c pgd100} and
-{eat_d pgd100} % under PGD-100, where the paper has 3.41, 22.86, 0.08 and 0.08. These rows had a quarter of the
-passes."""
+{proposed pgd100} %, and trained with PGD at {pgd fgsm} and {pgd pgd100} %. Which reading of FGSM training the paper has
+is open: its clean accuracy is that of half clean images, its FGSM accuracy of 89.04 is below both readings' and nearer
+to theirs, and its time of 1.52 times normal training's is that of adversarial images alone (table 7). `lambda0` masks
+as published, but on clean images it comes to {lambda0 clean} % where the paper has 97.62: trained on FGSM images alone,
+the network learns what FGSM writes into them and unlearns the digits. R-FGSM training withstands PGD-100 better than
+published ({rfgsm pgd100} and {rfgsm_only pgd100} % against 28.76) with the alpha it was published with, half of
+epsilon, and falls to it with 0.01 ({rfgsm_only_near pgd100} %): the paper, which does not state its alpha, lies
+between. Ensembles do on clean images about as published and better under FGSM, and fall to {eat_a pgd100},
+{eat_b pgd100}, {eat_c pgd100} and {eat_d pgd100} % under PGD-100, where the paper has 3.41, 22.86, 0.08 and 0.08.
+R-FGSM's rows and the ensembles' had a quarter of the passes."""
 
 TABLE4 = """\
 Rows as in table 3, epsilon 24/255, alpha half of that in R-FGSM's rows and 0.8/255 in `proposed` and `lambda0`.

@@ -42,12 +42,12 @@ CHOICES = {
     "that maximise log-odds, which do not vanish as cross entropy does. Figure 2 has the distance's growth from the "
     "first updates, and beside it that since the network classifies half of the clean ones: before, its logits are "
     "nearly constant. Curves on 250 validation images during training and on 250 test images at its end; PGD's step "
-    "grows with epsilon. Figure 2's later look at PGD training is after 5,000 updates, as figure 1's, not 15,000: the "
-    "run is shorter",
+    "grows with epsilon. Figure 2's later look at PGD training is after 5,000 updates, as figure 1's, and at the end, "
+    "not after 15,000",
     "stuck": "a run stuck at chance when its first pass is over (of at least 500 updates) begins again, at most twice, "
     "with other weights and a learning rate that rises over the first pass",
-    "shorter rows": "all rows of table 3 but normal, FGSM, lambda 0 and the proposed training have a quarter of the "
-    "passes, the rate's drops at the same shares of them; so have the ablation and the later methods, whose "
+    "shorter rows": "all rows of table 3 but normal, FGSM, lambda 0, the proposed and PGD training have a quarter of "
+    "the passes, the rate's drops at the same shares of them; so have the ablation and the later methods, whose "
     "own rows are evaluated without I-FGSM, which their tables do not show. GradAlign's weight 1 and StepDistance's "
     "0.5 are not tuned for MNIST; GAT's are its authors' for MNIST, 15 and an offset of all of epsilon, not raised "
     "during the run; N-FGSM's noise is its authors', up to twice epsilon, and beside it half of epsilon, with which "
