@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import unmask.training.run
@@ -32,6 +33,7 @@ from unmask.experiments.vivek2019.grid import (
     cifar_rows,
     ensembles,
     methods,
+    precisions,
     single_step,
     sources_of,
     starts,
@@ -39,7 +41,14 @@ from unmask.experiments.vivek2019.grid import (
     transfers,
 )
 from unmask.experiments.vivek2019.methods import METHODS, objective_of, passes
-from unmask.experiments.vivek2019.precision import InBfloat16, rounded_to_bfloat16
+from unmask.experiments.vivek2019.precision import (
+    DRAWS,
+    InBfloat16,
+    moved_weights,
+    precision,
+    rounded_to_bfloat16,
+    rounded_weights,
+)
 from unmask.experiments.vivek2019.published import COLUMNS, TABLE_3, TABLE_4
 from unmask.experiments.vivek2019.train import LAST, SELECTED, images_of
 from unmask.gradients import input_gradient
@@ -450,6 +459,32 @@ def test_rounding_to_bfloat16_gives_the_logits_and_gradients_of_its_units():
     for kind in ("logits", "gradient"):
         coarse, alike, fine = (getattr(one, kind) for one in (units, rounded, exact))
         assert (alike - coarse).abs().mean() < 0.5 * (alike - fine).abs().mean()
+
+
+def test_weights_move_as_far_as_rounding_moves_them_and_differently_in_each_draw(perceptron):
+    rounded, *moved = (
+        torch.cat([weights.flatten() for weights in one.parameters()])
+        for one in (rounded_weights(perceptron), *(moved_weights(perceptron, draw) for draw in range(DRAWS)))
+    )
+    exact = torch.cat([weights.flatten() for weights in perceptron.parameters()])
+    assert torch.equal(rounded.bfloat16().float(), rounded)
+    for one in moved:
+        assert torch.allclose((one - exact).abs(), (rounded - exact).abs(), atol=1e-7)
+        assert 0.3 < (one > exact).float().mean() < 0.7
+    assert not torch.equal(moved[0], moved[1])
+
+
+def test_copies_with_the_same_weights_are_attacked_alike(tmp_path):
+    config = precisions(SMOKE)["pgd"]
+    run(trained(config), work=tmp_path / identify(trained(config)))
+    weights = tmp_path / identify(trained(config)) / LAST
+    save_file({name: one.bfloat16().float() for name, one in load_file(weights).items()}, weights)
+    found = precision(config, work=tmp_path / identify(config))
+    for attack, draws in found["weights"].items():
+        assert len(draws) == DRAWS
+        for counts in draws:
+            assert counts["rounded"] == counts["moved"] == found["attacks"][attack]["float32"]
+            assert counts["rounded only"] == counts["moved only"] == 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 from unmask.experiments.artefact import Artefact, Panel
 from unmask.experiments.vivek2019 import beyond, figures, grid, published, table7, tables
 from unmask.experiments.vivek2019.config import CIFAR, PAPER, SMOKE
+from unmask.experiments.vivek2019.precision import ATTACKS
 from unmask.experiments.vivek2019.published import COLUMNS, LAYERS, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TABLE_7
 
 Needs = Callable[[Any], list[Any]]
@@ -295,8 +296,10 @@ ARTEFACTS = (
         name="precision", shows="beyond: images standing under attacks made in float32 and in bfloat16, MNIST",
         published={}, needs=lambda profile: list(grid.precisions(profile).values()), compute=beyond.precision,
         rows=tuple(grid.precisions(SMOKE)), over="images", story=PRECISION,
-        columns=tuple(f"{attack}, {kind}" for attack in beyond.ATTACKS
-                      for kind in ("float32", "bfloat16", "bfloat16 minus float32")),
+        columns=(
+            *(f"{attack}, {kind}" for attack in ATTACKS for kind in ("float32", "bfloat16", "bfloat16 minus float32")),
+            "longer pgd, weights rounded", "longer pgd, weights moved",
+        ),
     ),
     Artefact(
         name="stuck", shows="beyond: 500 updates of the proposed training, and which starts are called stuck; MNIST",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import mean
 
-from unmask.experiments.artefact import Estimate, Outcome, Runs, judge
+from unmask.experiments.artefact import Estimate, Outcome, Part, Runs, judge
+from unmask.experiments.readings import Result
 from unmask.experiments.vivek2019 import grid
 from unmask.experiments.vivek2019.cells import (
     Cells,
@@ -17,6 +20,8 @@ from unmask.experiments.vivek2019.cells import (
     results_of,
     white_box,
 )
+from unmask.experiments.vivek2019.config import trained
+from unmask.experiments.vivek2019.precision import ATTACKS, DRAWS
 from unmask.experiments.vivek2019.table7 import times
 from unmask.training import STUCK_EVERY
 
@@ -86,24 +91,51 @@ CHANCE = 0.2
 STARTS = ("starts", "learned", "learned but called", "at chance", "at chance but not called in time")
 """Columns; *called* means: called stuck."""
 
-ATTACKS = ("fgsm", "pgd", "longer pgd")
-
 
 def precision(runs: Runs) -> Outcome:
     """Attacks made in bfloat16 beside those made in float32, evaluated in float32."""
     cells, parts = Cells(), []
-    for row, config in grid.precisions(runs.profile).items():
+    rows = grid.precisions(runs.profile)
+    for row, config in rows.items():
         results = results_of(runs, config)[:1]
         for attack in ATTACKS:
             found = [one["attacks"][attack] for one in results]
             for kind in ("float32", "bfloat16"):
                 cells[f"{row} {attack}, {kind}"] = [100 * counts[kind] / counts["images"] for counts in found]
             what = f"{row} {attack}, bfloat16 minus float32"
-            cells[what] = _paired(found[0]) if found else []
+            cells[what] = _paired(found[0], "float32", "bfloat16") if found else []
             parts.append(below(cells, what, 0.5, "points"))
+        draws = [one["weights"]["longer pgd"] for one in results if "weights" in one]
+        for kind in ("rounded", "moved"):
+            cells[f"{row} longer pgd, weights {kind}"] = [
+                100 * mean(counts[kind] / counts["images"] for counts in each) for each in draws
+            ]
     return Outcome(
-        measured=cells, claims=[judge("attacks made in bfloat16 are as strong as those made in float32", *parts)]
+        measured=cells,
+        notes=notes(runs, {row: trained(config) for row, config in rows.items()}, runs.profile.epochs),
+        claims=[
+            judge("attacks made in bfloat16 are as strong as those made in float32", *parts),
+            judge(
+                "PGD training in bfloat16 teaches a network to withstand that rounding, not any error of its size",
+                *_rounded_beside_moved(results_of(runs, rows["pgd"])[:1]),
+            ),
+        ],
     )
+
+
+def _rounded_beside_moved(results: Sequence[Result]) -> list[Part]:
+    """More stand under PGD on the network with rounded weights than on each with weights moved as far at random."""
+    found = [counts for one in results for counts in one.get("weights", {}).get("longer pgd", [])]
+    return [
+        Part(
+            what=f"pgd longer pgd, weights rounded minus moved, draw {draw + 1}",
+            values=_paired(found[draw], "moved", "rounded") if draw < len(found) else [],
+            side="above",
+            bound=0,
+            unit="points",
+        )
+        for draw in range(DRAWS)
+    ]
 
 
 def stuck(runs: Runs) -> Outcome:
@@ -131,9 +163,9 @@ def stuck(runs: Runs) -> Outcome:
     )
 
 
-def _paired(counts: dict[str, int]) -> Estimate:
-    """Images standing under the attack in bfloat16 minus in float32, in points: Bonett and Price's paired interval."""
-    more, fewer, images = counts["bfloat16 only"], counts["float32 only"], counts["images"]
+def _paired(counts: dict[str, int], one: str, other: str) -> Estimate:
+    """Images standing under the other attack minus those under the one, in points: Bonett and Price's interval."""
+    more, fewer, images = counts[f"{other} only"], counts[f"{one} only"], counts["images"]
     total = images + 2
     centre = (more - fewer) / total
     half = 1.959964 * math.sqrt((more + fewer + 2 - (more - fewer) ** 2 / total) / total / total)

@@ -19,6 +19,7 @@ from unmask.experiments.vivek2019.config import (
     source,
 )
 from unmask.experiments.vivek2019.methods import passes
+from unmask.experiments.vivek2019.precision import DRAWS
 from unmask.experiments.vivek2019.timing import operations_of
 from unmask.training import STUCK_EVERY
 
@@ -171,8 +172,10 @@ def transfers(rows: Rows) -> Rows:
 
 
 def precisions(profile: Config) -> Rows:
-    """Attacks in bfloat16 on three networks of table 3."""
-    return {name: replace(row, kind="precision") for name, row in table3(profile).items() if name in IN_BFLOAT16}
+    """Attacks in bfloat16 on three networks of table 3, and on PGD's after fewer passes."""
+    rows = {name: row for name, row in table3(profile).items() if name in IN_BFLOAT16}
+    rows["pgd_shorter"] = compared(profile)["pgd"]
+    return {name: replace(row, kind="precision") for name, row in rows.items()}
 
 
 def starts(profile: Config) -> Rows:
@@ -308,7 +311,7 @@ def cost(config: Config) -> float:
     if config.kind == "transfer":
         return test * (2 * sum(attacked) + 4 * forward)
     if config.kind == "precision":
-        return 4 * min(COMPARED, test) * longer * forward
+        return 2 * (3 + DRAWS) * min(COMPARED, test) * longer * forward
     if config.kind == "starts":
         return config.starts * training * passes(config) * forward
     if config.kind == "timing":

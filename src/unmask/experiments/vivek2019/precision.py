@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,11 @@ from unmask.experiments.vivek2019.evaluate import BATCH, pgd_ends
 from unmask.experiments.vivek2019.train import device, first, images_of, kept_network, precision_of
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches
+
+ATTACKS = ("fgsm", "pgd", "longer pgd")
+
+DRAWS = 3
+"""Copies of a network whose weights are moved at random."""
 
 
 class InBfloat16(nn.Module):
@@ -45,54 +50,102 @@ def rounded_to_bfloat16(model: nn.Module) -> nn.Module:
     def rounded(values: Tensor) -> Tensor:
         return values.bfloat16().to(values.dtype)
 
-    copied = deepcopy(model)
+    copied = rounded_weights(model)
     for layer in copied.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            for weights in layer.parameters():
-                weights.data = rounded(weights.data)
             layer.register_forward_pre_hook(lambda layer, taken: rounded(taken[0]))
             layer.register_forward_hook(lambda layer, taken, returned: rounded(returned))
     return copied
 
 
-def precision(config: Config, *, work: Path) -> dict[str, Any]:
-    """Whether attacks made in bfloat16 are as strong as those made in float32; both are evaluated in float32.
+def rounded_weights(model: nn.Module) -> nn.Module:
+    """A copy whose weights are rounded to bfloat16; it computes in float32.
 
-    FGSM on all test images, PGD on the first of them.
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> torch.allclose(rounded_weights(layer).weight, layer.weight, rtol=2**-8)
+        True
+    """
+    return _with_weights(model, lambda values: values.bfloat16().to(values.dtype))
+
+
+def moved_weights(model: nn.Module, seed: int) -> nn.Module:
+    """A copy whose weights are each moved as far as rounding to bfloat16 moves it, up or down at random.
+
+    Example:
+        >>> layer = nn.Linear(4, 1)
+        >>> rounded, moved = (one.weight - layer.weight for one in (rounded_weights(layer), moved_weights(layer, 0)))
+        >>> torch.allclose(moved.abs(), rounded.abs(), atol=1e-7)
+        True
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def moved(values: Tensor) -> Tensor:
+        signs = 2 * torch.randint(2, values.shape, generator=generator) - 1
+        return values + signs.to(values) * (values.bfloat16() - values)
+
+    return _with_weights(model, moved)
+
+
+def _with_weights(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
+    copied = deepcopy(model)
+    for weights in copied.parameters():
+        weights.data = change(weights.data)
+    return copied
+
+
+def precision(config: Config, *, work: Path) -> dict[str, Any]:
+    """Whether attacks made in bfloat16 are as strong as those made in float32; all are evaluated in float32.
+
+    FGSM on all test images, PGD on the first of them. Beside them, attacks in float32 on copies with other weights:
+    rounded to bfloat16, and moved as far at random. Where the first are the weaker ones, the network has learned to
+    withstand that rounding, and not just any error of its size.
     """
     test = images_of(config).test
     model = kept_network(trained(config), test, work)
     units = precision_of(config) == "bf16-mixed"
-    coarser = InBfloat16(model) if units else rounded_to_bfloat16(model)
-    epsilon, fgsm = config.epsilon, FGSM(epsilon=config.epsilon, loss=cross_entropy)
-    pgd = partial(pgd_ends, epsilon=epsilon, steps=config.steps[1:], size=config.step_size, seed=config.seed)
-    (one_step,) = _standing(model, coarser, lambda *at: [fgsm(*at)], test)
-    shorter, longer = _standing(model, coarser, pgd, first(test, COMPARED))
+    made_on = {
+        "float32": model,
+        "bfloat16": InBfloat16(model) if units else rounded_to_bfloat16(model),
+        "rounded": rounded_weights(model),
+        **{f"moved {draw}": moved_weights(model, draw) for draw in range(DRAWS)},
+    }
+    fgsm = FGSM(epsilon=config.epsilon, loss=cross_entropy)
+    pgd = partial(pgd_ends, epsilon=config.epsilon, steps=config.steps[1:], size=config.step_size, seed=config.seed)
+    stands = {
+        name: (*_stands(model, one, lambda *at: [fgsm(*at)], test), *_stands(model, one, pgd, first(test, COMPARED)))
+        for name, one in made_on.items()
+    }
+    moved = [name for name in stands if name.startswith("moved")]
     return {
         "data": config.shown_data,
         "bfloat16": "units" if units else "rounded",
-        "attacks": {"fgsm": one_step, "pgd": shorter, "longer pgd": longer},
+        "attacks": {attack: _beside(stands, at, "float32", "bfloat16") for at, attack in enumerate(ATTACKS)},
+        "weights": {
+            attack: [_beside(stands, at, name, "rounded") for name in moved] for at, attack in enumerate(ATTACKS)
+        },
     }
 
 
-def _standing(
-    model: nn.Module, coarser: nn.Module, attack: Callable[..., list[Tensor]], data: Dataset
-) -> list[dict[str, int]]:
-    """How many images stand at each point of an attack that is made in float32, and in bfloat16, and in one alone."""
+def _stands(
+    model: nn.Module, made_on: nn.Module, attack: Callable[..., list[Tensor]], data: Dataset
+) -> tuple[Tensor, ...]:
+    """Which images stand, at each point of an attack that is made on a copy of the network."""
 
-    def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        made = (attack(one, images, labels) for one in (model, coarser))
-        exact, coarse = (torch.stack([predict(model, x) == labels for x in points], 1) for points in made)
-        return exact, coarse
+    def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        return tuple(predict(model, x) == labels for x in attack(made_on, images, labels))
 
-    columns = Batches(size=BATCH, device=device())(measure, data.images, data.labels)
-    return [
-        {
-            "images": len(data),
-            "float32": int(exact.sum()),
-            "bfloat16": int(coarse.sum()),
-            "float32 only": int((exact & ~coarse).sum()),
-            "bfloat16 only": int((coarse & ~exact).sum()),
-        }
-        for exact, coarse in zip(*(column.T for column in columns), strict=True)
-    ]
+    return Batches(size=BATCH, device=device())(measure, data.images, data.labels)
+
+
+def _beside(stands: Mapping[str, Sequence[Tensor]], at: int, one: str, other: str) -> dict[str, int]:
+    """How many images stand under an attack that is made on one and on another copy, and under either alone."""
+    first, second = stands[one][at], stands[other][at]
+    one = one.partition(" ")[0]
+    return {
+        "images": len(first),
+        one: int(first.sum()),
+        other: int(second.sum()),
+        f"{one} only": int((first & ~second).sum()),
+        f"{other} only": int((second & ~first).sum()),
+    }
