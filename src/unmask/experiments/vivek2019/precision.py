@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,9 @@ from unmask.losses import cross_entropy
 from unmask.numerics import Batches
 
 ATTACKS = ("fgsm", "pgd", "longer pgd")
+
+MULTIPLYING = (nn.Conv2d, nn.Linear)
+"""Layers that autocast runs in bfloat16."""
 
 DRAWS = 3
 """Copies of a network whose weights are moved at random."""
@@ -52,7 +55,7 @@ def rounded_to_bfloat16(model: nn.Module) -> nn.Module:
 
     copied = rounded_weights(model)
     for layer in copied.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, MULTIPLYING):
             layer.register_forward_pre_hook(lambda layer, taken: rounded(taken[0]))
             layer.register_forward_hook(lambda layer, taken, returned: rounded(returned))
     return copied
@@ -88,9 +91,12 @@ def moved_weights(model: nn.Module, seed: int) -> nn.Module:
 
 
 def _with_weights(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
+    """Those that bfloat16's units multiply: other layers' stay in float32 under autocast."""
     copied = deepcopy(model)
-    for weights in copied.parameters():
-        weights.data = change(weights.data)
+    for layer in copied.modules():
+        if isinstance(layer, MULTIPLYING):
+            for weights in layer.parameters():
+                weights.data = change(weights.data)
     return copied
 
 
@@ -104,25 +110,24 @@ def precision(config: Config, *, work: Path) -> dict[str, Any]:
     test = images_of(config).test
     model = kept_network(trained(config), test, work)
     units = precision_of(config) == "bf16-mixed"
-    made_on = {
-        "float32": model,
-        "bfloat16": InBfloat16(model) if units else rounded_to_bfloat16(model),
-        "rounded": rounded_weights(model),
-        **{f"moved {draw}": moved_weights(model, draw) for draw in range(DRAWS)},
-    }
+    copies = (
+        model,
+        InBfloat16(model) if units else rounded_to_bfloat16(model),
+        rounded_weights(model),
+        *(moved_weights(model, draw) for draw in range(DRAWS)),
+    )
     fgsm = FGSM(epsilon=config.epsilon, loss=cross_entropy)
     pgd = partial(pgd_ends, epsilon=config.epsilon, steps=config.steps[1:], size=config.step_size, seed=config.seed)
-    stands = {
-        name: (*_stands(model, one, lambda *at: [fgsm(*at)], test), *_stands(model, one, pgd, first(test, COMPARED)))
-        for name, one in made_on.items()
-    }
-    moved = [name for name in stands if name.startswith("moved")]
+    exact, coarse, rounded, *moved = (
+        (*_stands(model, one, lambda *at: [fgsm(*at)], test), *_stands(model, one, pgd, first(test, COMPARED)))
+        for one in copies
+    )
     return {
         "data": config.shown_data,
         "bfloat16": "units" if units else "rounded",
-        "attacks": {attack: _beside(stands, at, "float32", "bfloat16") for at, attack in enumerate(ATTACKS)},
+        "attacks": {name: _beside(float32=exact[at], bfloat16=coarse[at]) for at, name in enumerate(ATTACKS)},
         "weights": {
-            attack: [_beside(stands, at, name, "rounded") for name in moved] for at, attack in enumerate(ATTACKS)
+            name: [_beside(moved=one[at], rounded=rounded[at]) for one in moved] for at, name in enumerate(ATTACKS)
         },
     }
 
@@ -138,10 +143,9 @@ def _stands(
     return Batches(size=BATCH, device=device())(measure, data.images, data.labels)
 
 
-def _beside(stands: Mapping[str, Sequence[Tensor]], at: int, one: str, other: str) -> dict[str, int]:
-    """How many images stand under an attack that is made on one and on another copy, and under either alone."""
-    first, second = stands[one][at], stands[other][at]
-    one = one.partition(" ")[0]
+def _beside(**standing: Tensor) -> dict[str, int]:
+    """How many images stand under each of two attacks, and under either alone."""
+    (one, first), (other, second) = standing.items()
     return {
         "images": len(first),
         one: int(first.sum()),
