@@ -108,7 +108,8 @@ without the term; the term itself looks at a thirtieth, where the two images are
 it holds: `proposed_quarter_longer` comes to {proposed_quarter_longer fgsm} and {proposed_quarter_longer pgd20} %, and
 that distance stays as small as it was. R-FGSM and FGSM images, with half of epsilon, do not mask either:
 {rfgsm_fgsm_longer fgsm} and {rfgsm_fgsm_longer pgd20} %, below the term under PGD-20 and above it on clean images
-({rfgsm_fgsm_longer clean} against {proposed_quarter_longer clean} %)."""
+({rfgsm_fgsm_longer clean} against {proposed_quarter_longer clean} %). R-FGSM images alone come to
+{rfgsm_only_longer fgsm} and {rfgsm_only_longer pgd20} %."""
 
 TABLE5 = """\
 Rows: the network that FGSM images were made on; `itself` is the white-box attack. Columns: the training of the network
