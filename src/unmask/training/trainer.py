@@ -74,8 +74,8 @@ class Trainer(Settings):
             0 leaves it to the class, where one is given.
         schedule: the learning rate's factor as a function of the update's number, counted from 0.
         precision: ``"float32"``, ``"float64"``, or ``"bf16-mixed"``: weights in float32, the passes under autocast, and
-            so the objective's attacks. A network can learn to withstand their rounding (``results/README.md``,
-            precision): take accuracies in float32.
+            so the objective's attacks. On networks with small gradients these can be weaker than in float32
+            (``results/README.md``, precision): take accuracies in float32.
         channels_last: lay images and filters out as (N, H, W, C), which convolutions often prefer.
         seed: order of the images and random numbers follow from it; the model's weights are its maker's.
 

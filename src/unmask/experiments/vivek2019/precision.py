@@ -104,8 +104,8 @@ def precision(config: Config, *, work: Path) -> dict[str, Any]:
     """Whether attacks made in bfloat16 are as strong as those made in float32; all are evaluated in float32.
 
     FGSM on all test images, PGD on the first of them. Beside them, attacks in float32 on copies with other weights:
-    rounded to bfloat16, and moved as far at random. Where the first are the weaker ones, the network has learned to
-    withstand that rounding, and not just any error of its size.
+    rounded to bfloat16, and moved as far at random. Were only the first weaker, the network would have learned to
+    withstand that rounding, and not any error of its size.
     """
     test = images_of(config).test
     model = kept_network(trained(config), test, work)
