@@ -15,6 +15,7 @@
 | published.py | the paper's numbers                                                                  |
 | cells.py     | from runs to cells of tables                                                         |
 | tables.py    | tables 1 to 6; table7.py; figures.py: figures 1 to 4; beyond.py: our own             |
+| stories.py   | what they come to, in words                                                          |
 | artefacts.py | all of them                                                                          |
 """
 
