@@ -4,7 +4,8 @@
 |--------------|--------------------------------------------------------------------------------------|
 | config.py    | what a run is made of, at three lengths, and what the paper leaves open              |
 | methods.py   | the training methods: what each minimises and costs                                  |
-| grid.py      | which runs there are: the tables' rows, their order and cost                         |
+| grid.py      | which runs there are: the tables' rows, and their order                              |
+| cost.py      | what a run costs                                                                     |
 | evaluate.py  | what is measured of a network                                                        |
 | train.py     | one training, measured on the way                                                    |
 | black_box.py | attacks transferred to networks that were kept                                       |
@@ -21,7 +22,8 @@
 
 from unmask.experiments.vivek2019.artefacts import ARTEFACTS
 from unmask.experiments.vivek2019.config import CHOICES, PAPER, QUICK, SMOKE, Config
-from unmask.experiments.vivek2019.grid import cost, grid
+from unmask.experiments.vivek2019.cost import cost
+from unmask.experiments.vivek2019.grid import grid
 from unmask.experiments.vivek2019.runs import run
 
 __all__ = [

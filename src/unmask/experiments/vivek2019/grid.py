@@ -1,26 +1,20 @@
-"""Which runs there are: the rows of the tables, what they need of each other, their order, and what they cost."""
+"""Which runs there are: the rows of the tables, what they need of each other, and their order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 from unmask.experiments.vivek2019.config import (
     CIFAR,
-    COMPARED,
     FULL,
     NEAR,
     PAPER,
     PUBLISHED_BALL,
-    SIZES,
     Config,
     source,
 )
-from unmask.experiments.vivek2019.methods import passes
-from unmask.experiments.vivek2019.precision import DRAWS
-from unmask.experiments.vivek2019.timing import operations_of
 from unmask.training import STUCK_EVERY
 
 Rows = dict[str, Config]
@@ -299,30 +293,3 @@ def _shortened(row: Config) -> Config:
 
 def _without_ifgsm(row: Config) -> Config:
     return replace(row, steps=(0, *row.steps[1:]))
-
-
-@cache
-def cost(config: Config) -> float:
-    """Floating-point operations of a run, about: its training, its readings and its evaluation."""
-    forward = operations_of(config)
-    training = min(config.train_images or SIZES[config.data][0], SIZES[config.data][0]) * config.epochs
-    attacked = [forward, *(operations_of(config, name) for name in config.sources)]
-    test, short, longer = config.test_images, config.steps[1], config.steps[2]
-    if config.kind == "transfer":
-        return test * (2 * sum(attacked) + 4 * forward)
-    if config.kind == "precision":
-        return 2 * (3 + DRAWS) * min(COMPARED, test) * longer * forward
-    if config.kind == "starts":
-        return config.starts * training * passes(config) * forward
-    if config.kind == "timing":
-        return (config.rounds + 1) * (len(timed(config)) + 2) * 3 * config.timed_updates * config.batch_size * forward
-    total = training * passes(config, sum(attacked) / len(attacked) / forward)
-    if config.kind == "source":
-        return forward * (total + 4 * test)
-    looks = 1 + len(config.moments) if config.moments else 0
-    updates = training / config.batch_size
-    total += updates / config.watch_every * config.watch_images * (2 * config.watch_steps + 8)
-    total += looks * config.curve_images * len(config.epsilons) * 2 * config.steps[1]
-    total += config.epochs * config.sample_images * 7
-    total += (2 if config.select else 1) * test * 2 * (2 + config.steps[0] + longer + short)
-    return forward * total
