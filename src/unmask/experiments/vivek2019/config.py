@@ -53,7 +53,7 @@ CHOICES = {
     "during the run; N-FGSM's noise is its authors', up to twice epsilon, and beside it half of epsilon, with which "
     "black stays darker than white",
     "CIFAR-10": "a narrow ResNet-18 (width 16), 10 passes over 20,000 images of a JPEG copy of CIFAR-10 (static "
-    "sources 5), learning rate 0.1, batches of 64, crop and flip. So small a network does not mask at the "
+    "sources 5), learning rate 0.1, batches of 64, crop and flip. So small a network did not mask at the "
     "published 8/255 ('fgsm_only_8'), nor, on FGSM images alone in two thirds of a training that was not "
     "kept, at 16/255: epsilon is 24/255 for all its other rows, PGD's steps are 6/255 and R-FGSM's alpha "
     "in the readings likewise, a quarter of it. The proposed training, and lambda 0, have alpha 0.8/255, "

@@ -135,7 +135,7 @@ def table4(runs: Runs) -> Outcome:
         difference(cells, "fgsm fgsm", "fgsm pgd20", "above", 5), below(cells, "fgsm pgd20", 10),
     )  # fmt: skip
     sound = judge(
-        "beyond: at the published epsilon so small a network does not mask",
+        "beyond: at the published epsilon so small a network does not mask in as few passes",
         difference(cells, "fgsm_only_8 fgsm", "fgsm_only_8 pgd20", "below", 5),
     )
     later = judge(
