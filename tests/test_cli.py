@@ -699,6 +699,15 @@ def test_data_without_validation_images_is_refused_before_training(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("objective", ["rfgsm", "rfgsm+fgsm", "logit-distance", "n-fgsm"])
+def test_the_seed_is_also_that_of_the_attack_noise(objective, tmp_path):
+    run = ["train", "linear", *DATA, *BOUND, "--updates", 1, "--objective", objective]
+    assert unmask(*run, "--seed", 7, "--out", tmp_path / "run").exit_code == 0
+    kept = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["settings"]["objective"]
+    assert "seed=7" in kept
+    assert "seed=0" not in kept
+
+
 def test_an_objectives_settings_can_be_given(tmp_path):
     run = ["train", "linear", *DATA, *BOUND, "--updates", 1]
     given = ["--objective", "logit-distance", "--set", "weight=2", "--set", "alpha=1/50", "--out", tmp_path / "one"]

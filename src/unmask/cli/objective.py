@@ -31,10 +31,11 @@ def make_objective(
     data: Dataset,
     device: torch.device,
     precision: str,
+    seed: int,
 ) -> Objective:
     """The objective by this name, or what the user's factory returns, which gets epsilon if there is one.
 
-    An ensemble's sources are loaded as for ``unmask attack``.
+    The factory sees to random numbers of its own. An ensemble's sources are loaded as for ``unmask attack``.
     """
     import torch
     from torch import nn
@@ -48,14 +49,27 @@ def make_objective(
         return made("objective", objective, **({} if epsilon is None else {"epsilon": epsilon}))  # type: ignore[no-any-return]
     bound = epsilon or 0.0
     if objective != "ensemble":
-        return PRESETS[objective](bound)
+        return seeded(PRESETS[objective](bound), seed)  # type: ignore[no-any-return]
     dtype = torch.float64 if precision == "float64" else torch.float32
     batches, models = Batches(device=device), []
     for name, weights in sources:
         source = load_model(name, weights, data, device, widths=None, width=None)
         tried = examine(source, data.images[:2], data.labels[:2], batches=batches, classes=len(data.classes))
         models.append(tried.model.to(dtype) if isinstance(tried.model, nn.Module) else tried.model)
-    return Ensemble(attack=FGSM(epsilon=bound), sources=tuple(models))
+    return seeded(Ensemble(attack=FGSM(epsilon=bound), sources=tuple(models)), seed)  # type: ignore[no-any-return]
+
+
+def seeded(part: Any, seed: int) -> Any:
+    """An objective of ours with the run's seed, and so the attacks within it."""
+    changed: dict[str, Any] = {}
+    for name, value in {one.name: getattr(part, one.name) for one in fields(part)}.items():
+        if name == "seed":
+            changed[name] = seed
+        elif name == "attack":
+            changed[name] = seeded(value, seed)
+        elif name == "attacks":
+            changed[name] = tuple(seeded(one, seed) for one in value)
+    return replace(part, **changed)
 
 
 def changed_by(objective: Any, settings: Iterable[str]) -> Any:

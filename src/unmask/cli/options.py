@@ -142,8 +142,8 @@ def find_device(name: str) -> torch.device:
 
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, dtype=torch.float64, device=device).cpu()
+    except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: a device without float64
         raise ValueError(
             f"device: expected one that torch can use here, such as cpu, got {name!r}: {_first_line(error)}"
         ) from error

@@ -175,7 +175,7 @@ def train(
         trainer = Trainer(
             updates=total,
             batch_size=batch_size,
-            objective=changed_by(make_objective(objective, epsilon, sources, images, place, precision), changed),
+            objective=changed_by(make_objective(objective, epsilon, sources, images, place, precision, seed), changed),
             optimizer=optimizer,
             learning_rate=learning_rate,
             weight_decay=weight_decay,

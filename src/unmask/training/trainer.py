@@ -56,9 +56,9 @@ class Trainer(Settings):
     """Settings of a training run; called, it trains a model in place, as its epochs are asked for, and yields each.
 
     On a CPU in float32 a run that was stopped and resumed ends with the same weights, bit for bit, as one that ran
-    through: order, dropout and attack noise follow from the seed and the number of the epoch or update. The model is
-    put into training mode, but for parts that are in evaluation mode while the whole is not, as a frozen network may
-    be.
+    through: order, dropout and attack noise follow from seeds, its own and the objective's, and the number of the epoch
+    or update. The model is put into training mode, but for parts that are in evaluation mode while the whole is not, as
+    a frozen network may be.
 
     Attributes:
         updates: how many gradient steps in all; the last epoch may be cut short.
@@ -77,7 +77,8 @@ class Trainer(Settings):
             so the objective's attacks. On networks with small gradients these can be weaker than in float32
             (``results/README.md``, precision): take accuracies in float32.
         channels_last: lay images and filters out as (N, H, W, C), which convolutions often prefer.
-        seed: order of the images and random numbers follow from it; the model's weights are its maker's.
+        seed: order of the images and the model's own random numbers follow from it. Attack noise follows from the
+            objective's, or its attack's; the model's weights are its maker's.
 
     Raises:
         ValueError: a setting is out of range.
