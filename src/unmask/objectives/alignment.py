@@ -11,6 +11,7 @@ from torch.nn import functional
 from unmask.attacks import FGSM
 from unmask.losses import Loss, cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed
+from unmask.objectives.objective import check_weight
 from unmask.threat import Linf
 
 
@@ -31,7 +32,7 @@ class GradAlign:
         weight: the paper's lambda; 0.2 is that of CIFAR-10 at 8/255, and larger epsilons took more.
 
     Raises:
-        ValueError: epsilon outside [0, 1], or the weight below 0.
+        ValueError: epsilon outside [0, 1], or a weight that is no finite number from 0 up.
 
     Example:
         >>> objective = GradAlign(epsilon=0.25)  # of a linear model the gradient is everywhere the same
@@ -46,8 +47,7 @@ class GradAlign:
 
     def __post_init__(self) -> None:
         Linf(epsilon=self.epsilon)
-        if not self.weight >= 0:
-            raise ValueError(f"weight: expected a number from 0 up, got {self.weight}")
+        check_weight(self.weight)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """The loss of one update."""

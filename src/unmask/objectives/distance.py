@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed, random_signs, undisturbed
+from unmask.objectives.objective import check_weight
 from unmask.threat import Linf, check_batch
 
 
@@ -55,7 +55,7 @@ class LogitDistance:
 
     def __post_init__(self) -> None:
         Linf(epsilon=self.epsilon)
-        _check_weight(self.weight)
+        check_weight(self.weight)
         if not 0 <= self._alpha <= self.epsilon:
             raise ValueError(f"alpha: expected a number from 0 to epsilon ({self.epsilon:g}), got {self.alpha}")
         if self.step_from_offset not in ("full", "remaining"):
@@ -71,9 +71,9 @@ class LogitDistance:
         signs = random_signs(images, seed=derive_seed(self.seed, step))
         starts = torch.cat([images, (images + self._alpha * signs).clamp_(0, 1)])
         with undisturbed(model, seed=derive_seed(self.seed, "attack", step)):
-            direction = input_gradient(model, starts, labels.repeat(2), loss=self.loss).gradient.sign()
+            direction = input_gradient(model, starts, labels.repeat(2), loss=self.loss).gradient
         remaining = self.epsilon if self.step_from_offset == "full" else self.epsilon - self._alpha
-        fgsm, rfgsm = direction.chunk(2)
+        fgsm, rfgsm = torch.nan_to_num(direction).sign_().chunk(2)
         moved = torch.cat([self.epsilon * fgsm, remaining * rfgsm])
         at_fgsm, at_rfgsm = model((starts + moved).clamp_(0, 1)).chunk(2)
         distance = (at_fgsm - at_rfgsm).square().sum(1)
@@ -114,7 +114,7 @@ class StepDistance:
 
     def __post_init__(self) -> None:
         Linf(epsilon=self.epsilon)
-        _check_weight(self.weight)
+        check_weight(self.weight)
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha: expected a number in [0, 1], got {self.alpha}")
 
@@ -134,8 +134,3 @@ class StepDistance:
         at_end = model(end)
         distance = (at_end - at_start).square().sum(1)
         return cross_entropy(at_end, labels).mean() + self.weight * distance.mean()
-
-
-def _check_weight(weight: float) -> None:
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"weight: expected a finite number from 0 up, got {weight}")

@@ -9,6 +9,7 @@ from torch import Tensor
 from unmask.gradients import input_gradient, recordable
 from unmask.losses import Loss, cross_entropy
 from unmask.numerics import Model, derive_seed, random_signs, undisturbed
+from unmask.objectives.objective import check_weight
 from unmask.threat import Linf, check_batch
 
 
@@ -50,8 +51,9 @@ class GuidedAdversarial:
 
     def __post_init__(self) -> None:
         Linf(epsilon=self.epsilon)
-        if not self.weight >= 0 or self.guide_every < 1:
-            raise ValueError(f"weight, guide_every: expected from 0 and 1 up, got {self.weight} and {self.guide_every}")
+        check_weight(self.weight)
+        if self.guide_every < 1:
+            raise ValueError(f"guide_every: expected a whole number from 1 up, got {self.guide_every}")
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha: expected a number in [0, 1], got {self.alpha}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, is_dataclass, replace
 from inspect import signature
 from typing import Any, Protocol
@@ -60,6 +61,24 @@ def check_objective(objective: object) -> None:
         raise ValueError(
             f"objective: expected one that takes (model, images, labels, *, step), got {describe(objective)}"
         ) from error
+    except ValueError:  # what is compiled may have no signature
+        return
+
+
+def check_weight(weight: float) -> None:
+    """Refuse what cannot weigh a term of the loss.
+
+    Raises:
+        ValueError: it is no finite number from 0 up.
+
+    Example:
+        >>> check_weight(-1.0)
+        Traceback (most recent call last):
+            ...
+        ValueError: weight: expected a finite number from 0 up, got -1.0
+    """
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"weight: expected a finite number from 0 up, got {weight}")
 
 
 def at_step(attack: Attack, step: int) -> Attack:
