@@ -187,8 +187,7 @@ def test_two_processes_take_the_path_of_one(name, done, notes):
 
 def test_attacks_may_pass_as_often_as_they_like(done):
     first, second = (read_tensors(done / rank / "uneven passes.safetensors") for rank in "01")
-    parameters = [name for name, _ in random_parts().named_parameters()]
-    assert all(torch.equal(first[name], second[name]) for name in parameters)
+    assert all(torch.equal(first[name], second[name]) for name in first)  # also what batch norm keeps
 
 
 def test_a_run_of_two_processes_is_resumed_by_one(done):

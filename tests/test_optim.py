@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import LBFGS, SGD, AdamW, Rprop
 
-from unmask.optim import OPTIMIZERS, PrintedAdam, Steps, make_optimizer
+from unmask.optim import OPTIMIZERS, Cosine, PrintedAdam, Steps, make_optimizer
 
 
 def steps(optimizer, parameter, gradients):
@@ -57,8 +57,12 @@ def test_the_literal_reading_overflows_between_20_and_30_updates_and_freezes(siz
 
 def test_the_readings_go_by_name():
     parameters = [nn.Parameter(torch.zeros(1))]
-    assert make_optimizer("adam-literal", parameters, learning_rate=0.1).reading == "literal"
+    assert make_optimizer("adam-literal", parameters, learning_rate=0.1).defaults["reading"] == "literal"
     assert {"adam", "adam-double-corrected", "adam-literal"} <= set(OPTIMIZERS)
+
+
+def test_a_cosine_stays_at_0_after_its_end():
+    assert [Cosine(updates=100, warmup=10)(update) for update in (100, 150, 200)] == [0, 0, 0]
 
 
 class NoOptimizer:

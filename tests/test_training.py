@@ -25,7 +25,7 @@ from unmask.attacks.trial import predict
 from unmask.checkpoint import Checkpoint
 from unmask.models import build
 from unmask.objectives import PRESETS, Adversarial, Augmented, Ensemble, LogitDistance
-from unmask.optim import OPTIMIZERS, Cosine, Steps
+from unmask.optim import OPTIMIZERS, Cosine, PrintedAdam, Steps
 from unmask.training import DivergedError, Trainer
 from unmask.training.run import CHECK_EVERY, STUCK_EVERY
 from unmask.watch import Watch
@@ -864,12 +864,13 @@ def decaying(decay):
         (still_in_front, SGD),
         (decaying(0.01), decaying(5.0)),
         (partial(SGD, momentum=0.9), partial(SGD, momentum=0.8)),
+        (partial(PrintedAdam, reading="literal"), PrintedAdam),
     ],
 )
 def test_going_on_with_other_groups_is_refused(one, other, few, tmp_path):
     trainer = replace(RESUMED, weight_decay=0.0)
     next(replace(trainer, optimizer=one)(dropping(), few, checkpoint=tmp_path))
-    with pytest.raises(ValueError, match=r"is of a run with optimizer SGD \{.* got SGD \{"):
+    with pytest.raises(ValueError, match=r"is of a run with optimizer (\w+) \{.* got \1 \{"):
         next(replace(trainer, optimizer=other)(dropping(), few, checkpoint=tmp_path, resume=True))
     next(replace(trainer, optimizer=one)(dropping(), few, checkpoint=tmp_path, resume=True))
 
@@ -886,6 +887,14 @@ def test_a_learning_rate_within_an_optimizer_is_refused(few):
     trainer = replace(RESUMED, optimizer=partial(SGD, lr=0.1))
     with pytest.raises(ValueError, match="optimizer: expected its learning rate as learning_rate, got an lr in"):
         next(trainer(dropping(), few))
+
+
+def test_a_last_batch_of_one_image_is_too_small_for_batch_norm(few):
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    size = len(few) - 1
+    message = f"batch_size: expected one that leaves no batch of one image, .* got {size} for {len(few)} images"
+    with pytest.raises(ValueError, match=message):
+        run(Trainer(updates=2, batch_size=size), model, few)
 
 
 def test_complex_and_whole_numbers_stay_as_they_are(few):

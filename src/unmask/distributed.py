@@ -53,6 +53,9 @@ class Alone:
         """The mean over the processes."""
         return value
 
+    def align(self, model: nn.Module) -> None:
+        """Give every process the first one's buffers, such as what batch norm keeps, before they share work."""
+
     def batches(self, batches: Batches) -> Batches:
         """The same work, split over the processes."""
         return batches
@@ -110,6 +113,11 @@ class Spread(Alone):
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the processes, the same in all of them."""
         return cast(Tensor, self.fabric.all_reduce(value.clone()))
+
+    def align(self, model: nn.Module) -> None:
+        """The first process's buffers for all; DDP sees to it only before a pass in training mode."""
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
 
     def batches(self, batches: Batches) -> Batches:
         """Batches of which each process does its part; all get the rows of all, in their order."""

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,10 +140,22 @@ def undisturbed(model: Model, *, seed: int = 0) -> Iterator[None]:
         >>> model.training
         True
     """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices), evaluating(model):
+    with random_state_kept(), evaluating(model):
         seed_all(derive_seed(seed, "model"))
         yield
+
+
+def random_state_kept() -> AbstractContextManager[None]:
+    """The global random state, the CPU's and every GPU's, is afterwards as it was.
+
+    Example:
+        >>> before = torch.initial_seed()
+        >>> with random_state_kept():
+        ...     seed_all(before + 1)
+        >>> torch.initial_seed() == before
+        True
+    """
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else [])
 
 
 @contextmanager

@@ -46,8 +46,8 @@ class PrintedAdam(Optimizer):
     ) -> None:
         if reading not in get_args(Reading):
             raise ValueError(f"reading: expected one of {', '.join(get_args(Reading))}, got {reading!r}")
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-        self.reading = reading
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "reading": reading}
+        super().__init__(params, settings)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -67,12 +67,12 @@ class PrintedAdam(Optimizer):
         gradient = gradient.add(parameter, alpha=group["weight_decay"])
         m = state["m"].lerp_(gradient, 1 - beta_1)
         v = state["v"].mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
-        if self.reading == "literal":
+        if group["reading"] == "literal":
             m.div_(correct_1)
             v.div_(correct_2)
         else:
             m, v = m / correct_1, v / correct_2
-        alpha = group["lr"] * (1.0 if self.reading == "standard" else math.sqrt(correct_2) / correct_1)
+        alpha = group["lr"] * (1.0 if group["reading"] == "standard" else math.sqrt(correct_2) / correct_1)
         parameter.addcdiv_(m, v.sqrt().add_(group["eps"]), value=-alpha)
 
 
@@ -178,7 +178,7 @@ class Steps:
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """A linear rise over ``warmup`` updates, then half a cosine down to 0 at ``updates``.
+    """A linear rise over ``warmup`` updates, then half a cosine down to 0 at ``updates``, and 0 from there on.
 
     Raises:
         ValueError: the warm-up does not end before the run.
@@ -200,7 +200,8 @@ class Cosine:
         """The factor for this update, counted from 0."""
         if update < self.warmup:
             return (update + 1) / self.warmup
-        return 0.5 * (1 + math.cos(math.pi * (update - self.warmup) / (self.updates - self.warmup)))
+        passed = min(1.0, (update - self.warmup) / (self.updates - self.warmup))
+        return 0.5 * (1 + math.cos(math.pi * passed))
 
 
 Schedule = Callable[[int], float]

@@ -17,7 +17,7 @@ from unmask.attacks.trial import predict
 from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
 from unmask.distributed import Alone
-from unmask.numerics import Batches, derive_seed, laid_out, seed_all
+from unmask.numerics import Batches, derive_seed, laid_out, random_state_kept, seed_all
 from unmask.objectives.objective import is_ours, stateful
 from unmask.training.settings import Settings
 from unmask.verdict import proportion
@@ -142,7 +142,7 @@ class Run:
             self.check_finite(part.losses, begin)
 
         self.to_training()
-        with torch.random.fork_rng():
+        with random_state_kept():
             for row in range(len(part.losses), len(losses)):
                 update = begin + row
                 seed_all(derive_seed(seed, "model", update) + self.spread.rank)
@@ -160,6 +160,7 @@ class Run:
                     self.save(update + 1, part)
                     saved = time.perf_counter()
         note(row + 1)
+        self.spread.align(self.model)
         return update + 1
 
     def to_training(self) -> None:
@@ -172,7 +173,10 @@ class Run:
         """Let the watch look if it is time, or at the run's end if it has a rule; returns why masking is called."""
         if self.watch is None:
             return ""
-        return self.watch(self.model, done, now=bool(self.watch.rule) and done == self.settings.updates).masked
+        now = self.watch.is_due(done) or (bool(self.watch.rule) and done == self.settings.updates)
+        if now:
+            self.spread.align(self.model)
+        return self.watch(self.model, done, now=now).masked
 
     def is_due(self, saved: float) -> bool:
         """Whether a checkpoint that was written at this time is too old; all processes say the same."""
@@ -202,7 +206,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.settings.schedule(update)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed"):
-            loss = self.settings.objective(self.network, images, labels, step=update)
+            loss = self.loss(images, labels, update)
         if not isinstance(loss, Tensor) or loss.ndim:
             found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(f"objective: expected a loss of shape (), got {found}; is it a mean?")
@@ -213,6 +217,19 @@ class Run:
         self.spread.backward(loss)
         self.optimizer.step()
         return loss.detach()
+
+    def loss(self, images: Tensor, labels: Tensor, update: int) -> Tensor:
+        """What the objective makes of a batch."""
+        try:
+            return self.settings.objective(self.network, images, labels, step=update)
+        except ValueError as error:
+            if len(images) > 1 or "more than 1 value per channel" not in str(error):  # torch's batch norm
+                raise
+            size, count = self.settings.batch_size, len(self.data)
+            raise ValueError(
+                f"batch_size: expected one that leaves no batch of one image, which batch norm cannot train on, "
+                f"got {size} for {count} images"
+            ) from error
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The images and labels in these rows, as the model wants them."""
@@ -234,6 +251,7 @@ class Run:
         generator = torch.Generator().manual_seed(derive_seed(self.settings.seed, "stuck"))
         rows = torch.randperm(len(self.data), generator=generator)[:STUCK_IMAGES]
         images, labels = self.batch(rows)
+        self.spread.align(self.model)
         (predicted,) = self.spread.batches(Batches(size=STUCK_IMAGES))(
             lambda x, y: predict(self.model, x), images, labels
         )

@@ -24,7 +24,7 @@ from unmask.experiments.zoo.floors import standing
 from unmask.experiments.zoo.networks import audited_images, batches, kept_network
 from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy, dlr
-from unmask.numerics import derive_seed, undisturbed
+from unmask.numerics import derive_seed, random_state_kept, undisturbed
 from unmask.threat import Linf
 
 IMAGES = 200
@@ -60,7 +60,7 @@ def randomised(model: nn.Module, images: Tensor) -> bool:
         >>> randomised(nn.Flatten(), torch.rand(3, 1, 2, 2)), randomised(nn.Dropout(), torch.rand(3, 9))
         (False, True)
     """
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), random_state_kept():
         runs = torch.stack([nn.functional.normalize(model(images), dim=1) for _ in range(RUNS)])
     return any(bool((one - other).norm(dim=1).max() > VARIES) for one in runs for other in runs)
 
