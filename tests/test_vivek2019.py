@@ -7,6 +7,7 @@ import re
 import threading
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,11 +16,11 @@ from torch import nn
 import unmask.training.run
 from unmask.attacks import FGSM, PGD
 from unmask.attacks.trial import predict
-from unmask.data import Dataset
+from unmask.data import Dataset, load
 from unmask.experiments import vivek2019
 from unmask.experiments.artefact import Panel, Runs
 from unmask.experiments.drawing import draw
-from unmask.experiments.follow import kept_weights
+from unmask.experiments.follow import follow, kept_weights
 from unmask.experiments.reproduce import Reproduction
 from unmask.experiments.summary import summary
 from unmask.experiments.vivek2019 import PAPER, QUICK, SMOKE, cells, run, train
@@ -139,6 +140,14 @@ def test_a_run_that_ends_at_the_loss_of_guessing_is_said_to(reproduction, monkey
     (claim, _) = record["claims"]
     assert "n-fgsm worst minus" not in claim["evidence"]
     assert "n-fgsm: " in claim["evidence"]
+
+
+def test_figures_leave_out_a_run_that_diverged(reproduction):
+    fig2 = next(one for one in vivek2019.ARTEFACTS if one.name == "fig2")
+    (config,) = fig2.needs(SMOKE)
+    lost = {"diverged": {"update": 1}, "readings": {"update": [1], "logit_distance": [None], "clean_accuracy": [0.1]}}
+    outcome = fig2.compute(Runs({identify(config): {"result": lost}}, SMOKE, 1))
+    assert outcome.measured["largest distance, PGD"] == []
 
 
 def test_panels_are_three_in_a_row(records):
@@ -275,6 +284,31 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(kept, tmp_path):
     assert timeless(run(config, work=tmp_path)) == timeless(kept[0])
     assert (tmp_path / LAST).read_bytes() == (kept[1] / LAST).read_bytes()
     assert (tmp_path / SELECTED).read_bytes() == (kept[1] / SELECTED).read_bytes()
+
+
+def test_what_a_pass_came_to_outlives_a_kill_while_it_is_measured(tmp_path):
+    data = load("digits", "train").take(np.arange(60))
+    trainer, calls = Trainer(updates=6, batch_size=20), []
+
+    def measure(update):
+        calls.append(update)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return {"measured at": update}
+
+    def rows():
+        model = build("linear", inputs=(1, 8, 8), classes=10)
+        options = {"work": tmp_path, "progress": lambda share: None, "stop": lambda update, row: False}
+        return follow(trainer, model, data, measure, **options)[0]
+
+    with pytest.raises(KeyboardInterrupt):
+        rows()
+    first = rows()[3]
+    assert calls == [3, 3, 6]
+    assert first == rows()[3]
+    assert first["measured at"] == 3
+    assert first["stuck"] is False
+    assert first["loss"] > 0
 
 
 def test_looking_at_it_on_the_way_changes_nothing(kept, tmp_path):

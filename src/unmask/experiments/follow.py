@@ -21,6 +21,9 @@ from unmask.watch import Watch
 Row = dict[str, Any]
 """What is kept of a moment of training: loss, seconds, and what was measured."""
 
+UNMEASURED = "unmeasured"
+"""Marks a row whose measurement is still to come."""
+
 Measure = Callable[[int], Mapping[str, Any]]
 """Called with the number of updates done; what it returns is kept under that number."""
 
@@ -53,8 +56,9 @@ def follow(
     per_epoch = math.ceil(len(data) / trainer.batch_size)
     moments = {*range(per_epoch, trainer.updates, per_epoch), *also_at, trainer.updates}
     done = trainer.restore(model, data, checkpoint=folder, watch=watch)
-    if done in moments and done not in known:  # killed between the checkpoint and the measurement
-        known[done] = _append(work, done, {"loss": None, "seconds": None, **measure(done)})
+    row = known.get(done, {"loss": None, "seconds": None, UNMEASURED: True})
+    if done in moments and row.pop(UNMEASURED, False):  # killed between the checkpoint and the measurement, or in it
+        known[done] = _append(work, done, {**row, **measure(done)})
     if stop and any(stop(update, row) for update, row in known.items()):
         return known, None
     try:
@@ -63,9 +67,11 @@ def follow(
             for epoch in part(model, data, checkpoint=folder, resume=True, watch=watch):
                 if epoch.update not in moments and not (stop and epoch.stuck):
                     continue
-                row: Row = {"loss": epoch.loss, "seconds": round(epoch.seconds, 3)}
+                row = {"loss": epoch.loss, "seconds": round(epoch.seconds, 3)}
                 row |= {"stuck": epoch.stuck} if stop else {}
-                row |= measure(epoch.update) if epoch.update in moments else {}
+                if epoch.update in moments:
+                    _append(work, epoch.update, row | {UNMEASURED: True})
+                    row |= measure(epoch.update)
                 known[epoch.update] = _append(work, epoch.update, row)
                 progress(epoch.update / trainer.updates)
                 if stop and stop(epoch.update, row):

@@ -74,7 +74,7 @@ def first_gap(result: Result) -> float:
 def _training(runs: Runs, row: str, label: str) -> tuple[Cells, Series]:
     """Growth and loss gap of a row of table 3, and its curves."""
     config = grid.table3(runs.profile)[row]
-    results = results_of(runs, config)
+    results = _sound(runs, config)
     cells: Cells = {
         f"growth of the distance, {label}": [growth(one, runs.profile.looks[0]) for one in results],
         f"last distance, {label}": [one["readings"]["logit_distance"][-1] for one in results],
@@ -89,6 +89,11 @@ def _training(runs: Runs, row: str, label: str) -> tuple[Cells, Series]:
     ends = [one["test_curves"] for one in results if "test_curves" in one]
     cells[f"loss gap, end, {label}"] = [gap(one, config.epsilon) for one in ends]
     return cells, series
+
+
+def _sound(runs: Runs, config: Config) -> list[Result]:
+    """The results of runs that did not diverge: the others have readings without a number."""
+    return [one for one in results_of(runs, config) if not one["diverged"]]
 
 
 def fig1(runs: Runs) -> Outcome:
@@ -128,7 +133,7 @@ def fig1(runs: Runs) -> Outcome:
 def fig2(runs: Runs) -> Outcome:
     """PGD training."""
     cells, series = _training(runs, "pgd", "PGD")
-    results = results_of(runs, grid.table3(runs.profile)["pgd"])
+    results = _sound(runs, grid.table3(runs.profile)["pgd"])
     since = "growth of the distance since it has learned, PGD"
     cells[since] = [growth(one, runs.profile.looks[0], learned=LEARNED) for one in results]
     cells["largest distance, PGD"] = [max(one["readings"]["logit_distance"]) for one in results]
