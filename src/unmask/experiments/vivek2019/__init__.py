@@ -56,14 +56,17 @@ half of it; its weight, from 1 to 25, matters less. PGD training stands at {tabl
 after a quarter of its passes at {single-step: pgd pgd100} %. R-FGSM training with an alpha of half of epsilon
 withstands PGD better than the paper has it, in a quarter of the passes: {table3: rfgsm pgd100} % on half clean images
 and {table3: rfgsm_only pgd100} % on adversarial images alone, against 28.76; the latter with an alpha of 0.01 not at
-all, {table3: rfgsm_only_near pgd100} %. The distance of the logits grows as masking sets in, on half clean images
-gradually and later than the losses part, to {fig1: last distance, half clean}, on adversarial images alone at once, to
-{fig1: last distance, adversarial only}; the paper draws 300 to 450, and losses that are alike after 1,000 updates,
-which here have parted by then. On CIFAR-10 a narrow ResNet-18 stands in for ResNet-34: at the published epsilon it did
-not mask in ten passes, at three times that FGSM training does and in ten passes neither the proposed nor PGD training,
-but the accuracies that these keep, {table4: proposed pgd20} and {table4: pgd pgd20} % under PGD-20, are not far above
-chance, which is 10 %. In twenty passes the proposed training masks there too with so small an offset as on MNIST,
-{table4: proposed_longer fgsm} % under FGSM and {table4: proposed_longer pgd20} % under PGD-20 (without its term
-{table4: lambda0_longer fgsm} and {table4: lambda0_longer pgd20} %), and does not with one of a quarter of epsilon:
-{table4: proposed_quarter_longer fgsm} and {table4: proposed_quarter_longer pgd20} %. Rows with fewer passes say so;
-runs that a heading calls missing are further seeds; table 6 and table 4 at full size have not been run."""
+all, {table3: rfgsm_only_near pgd100} %.
+
+The distance of the logits grows as masking sets in, on half clean images gradually and later than the losses part, to
+{fig1: last distance, half clean}, on adversarial images alone at once, to {fig1: last distance, adversarial only}; the
+paper draws 300 to 450, and losses that are alike after 1,000 updates, which here have parted by then.
+
+On CIFAR-10 a narrow ResNet-18 stands in for ResNet-34: at the published epsilon it did not mask in ten passes, at three
+times that FGSM training does and in ten passes neither the proposed nor PGD training, but the accuracies that these
+keep, {table4: proposed pgd20} and {table4: pgd pgd20} % under PGD-20, are not far above chance, which is 10 %. In
+twenty passes the proposed training masks there too with so small an offset as on MNIST, {table4: proposed_longer fgsm}
+% under FGSM and {table4: proposed_longer pgd20} % under PGD-20 (without its term {table4: lambda0_longer fgsm} and
+{table4: lambda0_longer pgd20} %), and does not with one of a quarter of epsilon: {table4: proposed_quarter_longer fgsm}
+and {table4: proposed_quarter_longer pgd20} %. Rows with fewer passes say so; runs that a heading calls missing are
+further seeds; table 6 and table 4 at full size have not been run."""
