@@ -45,7 +45,8 @@ that distance stays as small as it was. R-FGSM and FGSM images, with half of eps
 {rfgsm_fgsm_longer fgsm} and {rfgsm_fgsm_longer pgd20} %, a gap just over the 5 points that the claims here allow; that
 is below the term under PGD-20 and above it on clean images ({rfgsm_fgsm_longer clean} against
 {proposed_quarter_longer clean} %). R-FGSM images alone mask, if weakly, by the same measure: {rfgsm_only_longer fgsm}
-and {rfgsm_only_longer pgd20} %, which is under chance."""
+and {rfgsm_only_longer pgd20} %, which is under chance. PGD training comes to {pgd_longer fgsm} and {pgd_longer pgd20}
+%, so that it and the term with the larger alpha stand above all others, intervals apart."""
 
 TABLE5 = """\
 Rows: the network that FGSM images were made on; `itself` is the white-box attack. Columns: the training of the network
