@@ -32,8 +32,8 @@ either ({rfgsm_fgsm fgsm} and {rfgsm_fgsm pgd20} %), nor do R-FGSM images alone,
 and {rfgsm_only pgd20} %), which cost less on clean images. Ensembles keep {eat_a clean}, {eat_b clean} and
 {eat_c clean} % of clean images and fall to {eat_a pgd20}, {eat_b pgd20} and {eat_c pgd20} % under PGD-20, whereas the
 paper has 0.67, 18.31 and 20.24. `fgsm_only` trains on the same images as `lambda0` and masks sooner ({fgsm_only fgsm}
-and {fgsm_only pgd20} %): R-FGSM images share the pass of `lambda0` and so its batch norm, and it was trained in
-bfloat16 and the other not.
+and {fgsm_only pgd20} %): R-FGSM images share the pass of `lambda0` and so its batch norm, and `lambda0` was trained in
+bfloat16, `fgsm_only` not.
 
 In twenty passes `lambda0` does mask, from the eleventh on: {lambda0_longer fgsm} % under FGSM and
 {lambda0_longer pgd20} % under PGD-20. Nor does the term keep the network from it with so small an offset as on MNIST:
