@@ -155,10 +155,26 @@ def test_panels_are_three_in_a_row(records):
     assert float(tall[1]) == 2 * float(low[1])
 
 
+@pytest.mark.parametrize(("values", "shaded"), [([3.0], False), ([2.0, 4.0], True), ([2.0, 3.0, 4.0], True)])
+def test_of_two_seeds_the_range_is_shaded(values, shaded):
+    low, high = (None, None) if len(values) == 1 else (-1e6, 1e6)  # as wide as t-intervals over two seeds are
+    ours = {"x": [1], "mean": [3.0], "low": [low], "high": [high], "values": [values]}
+    panel = asdict(Panel(title="t", xlabel="x", ylabel="y"))
+    svg = draw({"series": {"ours": ours}, "panels": [panel], "profile": "smoke"}).decode()
+    assert ("FillBetween" in svg) == shaded
+    assert ("1e6" in svg or "1000000" in svg) == (len(values) == 3)
+
+
 @pytest.mark.parametrize(("level", "ticks"), [("", 1), ("loss", 2)])
 def test_panels_of_a_level_have_one_scale(level, ticks):
     series = {
-        f"{name} line": {"x": [0, 1], "mean": [0, height], "low": [None] * 2, "high": [None] * 2}
+        f"{name} line": {
+            "x": [0, 1],
+            "mean": [0, height],
+            "low": [None] * 2,
+            "high": [None] * 2,
+            "values": [[0], [height]],
+        }
         for name, height in (("flat:", 3), ("steep:", 100))
     }
     panels = [asdict(Panel(title="", xlabel="", ylabel="", series=name.split()[0], level=level)) for name in series]

@@ -29,7 +29,8 @@ INTERVALS = (
     "be, so that with few seeds some pass 0 or 100. With one seed there is none. "
     "A claim is *reproduced* if all its parts hold, *partly* if only some do, *not reproduced* if none does and one "
     "fails, *open* if every part's interval meets its bound, *not judged* while runs are missing. A part holds if its "
-    "whole interval is on the right side of the bound; with one seed the value is, which says nothing of other seeds."
+    "whole interval is on the right side of the bound; with one seed the value is, which says nothing of other seeds. "
+    "Figures shade the interval, or of two seeds the range."
 )
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "open", "not judged")
