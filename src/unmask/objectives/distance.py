@@ -71,9 +71,9 @@ class LogitDistance:
         signs = random_signs(images, seed=derive_seed(self.seed, step))
         starts = torch.cat([images, (images + self._alpha * signs).clamp_(0, 1)])
         with undisturbed(model, seed=derive_seed(self.seed, "attack", step)):
-            direction = input_gradient(model, starts, labels.repeat(2), loss=self.loss).gradient
+            direction = input_gradient(model, starts, labels.repeat(2), loss=self.loss).gradient.sign()
         remaining = self.epsilon if self.step_from_offset == "full" else self.epsilon - self._alpha
-        fgsm, rfgsm = torch.nan_to_num(direction).sign_().chunk(2)
+        fgsm, rfgsm = direction.chunk(2)
         moved = torch.cat([self.epsilon * fgsm, remaining * rfgsm])
         at_fgsm, at_rfgsm = model((starts + moved).clamp_(0, 1)).chunk(2)
         distance = (at_fgsm - at_rfgsm).square().sum(1)

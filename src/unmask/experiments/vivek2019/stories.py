@@ -119,8 +119,8 @@ Under PGD training the distance never exceeds {largest distance, PGD}, and PGD's
 FGSM's by {loss gap, late, PGD} nats after 5,000 updates. The distance grows {growth of the distance, PGD}-fold since
 the first updates, but {growth of the distance since it has learned, PGD}-fold since the network classifies half of the
 clean images: PGD training learns slowly, and logits that are still nearly constant are nearly equal. Growth alone does
-not tell masking: in size the distance is at most about a quarter of that under FGSM training on half clean images after
-as many updates, and from the 10,000th on a tenth (figure 1)."""
+not tell masking: in size the distance is at most a quarter of that under FGSM training on half clean images from the
+250th update on, and about a tenth from the 10,000th (figure 1)."""
 
 FIG3 = """\
 Of 250 test images those that stand under PGD, in per cent. A network whose accuracy stayed up however large epsilon
