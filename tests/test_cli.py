@@ -837,15 +837,15 @@ def test_training_says_what_to_do_next(tmp_path):
 
 
 def test_an_interruption_is_not_taken_for_an_answer(monkeypatch):
-    def interrupted(name):
+    def interrupted(*given, **named):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["unmask.cli.attack"], "find_device", interrupted)
+    monkeypatch.setattr(sys.modules["unmask.cli.attack"], "load_data", interrupted)
     assert unmask("attack", "test_cli:fixed", *FEW, "--epsilon", "0.1").exit_code == 130
 
 
 def test_what_goes_wrong_here_is_not_taken_for_an_answer(monkeypatch):
-    monkeypatch.setattr(sys.modules["unmask.cli.attack"], "find_device", lambda name: 1 / 0)
+    monkeypatch.setattr(sys.modules["unmask.cli.attack"], "load_data", lambda *given, **named: 1 / 0)
     assert unmask("attack", "test_cli:fixed", *FEW, "--epsilon", "0.1").exit_code == 3
 
 

@@ -244,6 +244,23 @@ def test_outcomes_are_those_of_one_process_in_their_order(count, done):
         np.testing.assert_allclose(found["images"], alone.images, atol=1e-5)
 
 
+def test_the_command_splits_the_images_and_says_what_one_process_says(done, tmp_path):
+    command = [
+        "attack", "test_distributed:perceptron", "--weights", str(done / "0" / "normal.safetensors"),
+        "--data", "digits", "--steps", "5", "--epsilon", "0.05,0.1", "--samples", "51",
+    ]  # fmt: skip
+    program = [sys.executable, "-m", "unmask", *command, "--devices", "2", "--save", str(tmp_path / "two.npz")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    two = subprocess.run(program, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True)
+    one = CliRunner().invoke(main, [*command, "--save", str(tmp_path / "one.npz")])
+    assert one.exit_code == two.returncode == 0, two.stderr
+    assert len(one.stdout.splitlines()) == 4  # a note, one for each epsilon, and where the images are
+    assert two.stdout.replace("two.npz", "one.npz") == one.stdout
+    with np.load(tmp_path / "one.npz") as left, np.load(tmp_path / "two.npz") as right:
+        assert left["labels"].tolist() == right["labels"].tolist()
+        np.testing.assert_allclose(left["images"], right["images"], atol=1e-5)
+
+
 # --- the split
 
 

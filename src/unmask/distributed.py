@@ -1,4 +1,4 @@
-"""Several processes on one or several machines train one network: each batch is split, the gradients are averaged."""
+"""Several processes, on one or several machines, train or attack one network: its images are split among them."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from unmask.cli.options import (
     run_options,
     sample_options,
 )
+from unmask.cli.several import launch_all, member, processes, spread_options
 from unmask.record import write_atomically
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ LOSSES = ("log-odds", "cross-entropy", "margin", "dlr")
     "--save", type=FILE, help="Write the adversarial images of the last epsilon as .npz (images, labels, classes)."
 )
 @run_options
+@spread_options
 @click.pass_context
 def attack(
     context: click.Context,
@@ -80,47 +82,56 @@ def attack(
     save: Path | None,
     device: str,
     seed: int,
+    devices: int | None,
+    nodes: int | None,
 ) -> None:
     """Attack MODEL and print the accuracy that is left at each epsilon.
 
-    MODEL is PACKAGE.MODULE:FACTORY or the name of a built-in network, as for audit.
+    MODEL is PACKAGE.MODULE:FACTORY or the name of a built-in network, as for audit. With --devices or --nodes the
+    images are split over several processes, which it starts itself; it may also be started by torchrun.
     """
     import numpy as np
+    import torch
 
     from unmask import losses
     from unmask.attacks import Trial
+    from unmask.distributed import is_launched
     from unmask.numerics import Batches
     from unmask.probes.ledger import check_reach
     from unmask.subject import examine
     from unmask.verdict import proportion
 
     _refuse_meaningless(context, name)
-    images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
-    place = find_device(device)
-    classifier = load_model(model, weights, images, place, widths=widths, width=width)
-    batches = Batches(size=batch_size, device=place)
-    subject = examine(classifier, images.images, images.labels, batches=batches, classes=len(images.classes))
-    for note in subject.notes:
-        click.echo(note.replace("audited", "attacked"))
-    climb = getattr(losses, loss.replace("-", "_"))
-
-    with progress_bar() as bar:
-        task = bar.add_task(name, total=len(epsilon) * len(images))
-        batches.progress = lambda rows: bar.advance(task, rows)
-        for bound in epsilon:
-            outcome = Trial(attacks=[_make(name, bound, climb, steps, restarts, seed)], batches=batches)(
-                subject.model, subject.images, subject.labels
+    several = processes(devices, nodes)
+    if several != (1, 1) and not is_launched():
+        launch_all(several, find_device(device))
+        return
+    with member(device, several) as (spread, place):
+        images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
+        classifier = load_model(model, weights, images, place, widths=widths, width=width)
+        batches = spread.batches(Batches(size=batch_size, device=place))
+        subject = examine(classifier, images.images, images.labels, batches=batches, classes=len(images.classes))
+        for note in subject.notes:
+            click.echo(note.replace("audited", "attacked"))
+        climb = getattr(losses, loss.replace("-", "_"))
+        own, _ = spread.share(torch.arange(len(images)))
+        with progress_bar() as bar:
+            task = bar.add_task(name, total=len(epsilon) * len(own))
+            batches.progress = lambda rows: bar.advance(task, rows)
+            for bound in epsilon:
+                outcome = Trial(attacks=[_make(name, bound, climb, steps, restarts, seed)], batches=batches)(
+                    subject.model, subject.images, subject.labels
+                )
+                check_reach(name, outcome.images, subject.images, bound)
+                share = proportion(int(outcome.correct.sum()), len(images))
+                click.echo(f"epsilon {bound:.4g}: accuracy {share}")
+        if save and spread.rank == 0:
+            content = io.BytesIO()
+            np.savez(
+                content, images=outcome.images.numpy(), labels=subject.labels.numpy(), classes=np.array(images.classes)
             )
-            check_reach(name, outcome.images, subject.images, bound)
-            share = proportion(int(outcome.correct.sum()), len(images))
-            click.echo(f"epsilon {bound:.4g}: accuracy {share}")
-    if save:
-        content = io.BytesIO()
-        np.savez(
-            content, images=outcome.images.numpy(), labels=subject.labels.numpy(), classes=np.array(images.classes)
-        )
-        write_atomically(save, content.getvalue())
-        click.echo(f"wrote {save}")
+            write_atomically(save, content.getvalue())
+            click.echo(f"wrote {save}")
 
 
 def _refuse_meaningless(context: click.Context, name: str) -> None:

@@ -39,13 +39,6 @@ class _Refused(click.ClickException):
 spread_options = together(
     click.option("--devices", type=click.IntRange(1), help="Processes on each machine, each with a device of its own."),
     click.option("--nodes", type=click.IntRange(1), help="Machines, each of which runs this same command."),
-    click.option(
-        "--strategy",
-        type=click.Choice(["ddp", "ddp_find_unused_parameters_true"]),
-        default="ddp",
-        show_default=True,
-        help="Whether all weights take part in every loss, or some may not.",
-    ),
 )
 
 
@@ -59,8 +52,11 @@ def processes(devices: int | None, nodes: int | None) -> tuple[int, int]:
     return devices or here, nodes or int(os.environ["WORLD_SIZE"]) // here
 
 
-def launch_all(several: tuple[int, int], place: torch.device, out: Path) -> None:
-    """Run this same command in several processes, and say in one line which of them failed."""
+def launch_all(several: tuple[int, int], place: torch.device, out: Path | None = None) -> None:
+    """Run this same command in several processes, and say in one line which of them failed.
+
+    ``out`` is where the command keeps checkpoints, if it does.
+    """
     from unmask.distributed import WorkerError, launch
 
     if place.index is not None:
@@ -79,14 +75,16 @@ def launch_all(several: tuple[int, int], place: torch.device, out: Path) -> None
         raise Stopped(f"stopped; {how_to_go_on(out)}") from error
 
 
-def how_to_go_on(out: Path) -> str:
+def how_to_go_on(out: Path | None) -> str:
     """What can be done about a run that ended early, by what it has kept."""
+    if out is None:
+        return "begin again"
     kept = (out / "checkpoint.json").is_file()
     return "go on from the last checkpoint with --resume" if kept else "there is no checkpoint yet: begin again"
 
 
 @contextmanager
-def member(device: str, several: tuple[int, int], strategy: str) -> Iterator[tuple[Alone, torch.device]]:
+def member(device: str, several: tuple[int, int], strategy: str = "ddp") -> Iterator[tuple[Alone, torch.device]]:
     """Take part as one of several processes: the first one speaks, and the launcher says what went wrong."""
     from unmask.distributed import ALONE, join, reporting
 

@@ -116,6 +116,13 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-do
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
 @run_options
 @spread_options
+@click.option(
+    "--strategy",
+    type=click.Choice(["ddp", "ddp_find_unused_parameters_true"]),
+    default="ddp",
+    show_default=True,
+    help="Whether all weights take part in every loss, or some may not.",
+)
 def train(
     model: str,
     widths: tuple[int, ...] | None,
