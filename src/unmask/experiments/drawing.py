@@ -86,17 +86,9 @@ def _line(axes: Axes, label: str, one: Mapping[str, Any], number: int, style: st
         one["x"], one["mean"], color=colour, marker=marker, markersize=3.5, linewidth=1.2, label=label,
         linestyle=DASHES[number // 8 % 3] if style == "line" else "none",
     )  # fmt: skip
-    edges = [_edges(*point) for point in zip(*(one[key] for key in ("mean", "low", "high", "values")), strict=True)]
-    if style == "line" and any(low < high for low, high in edges):
-        low, high = zip(*edges, strict=True)
+    low, high = zip(*((min(values), max(values)) for values in one["values"]), strict=True)
+    if style == "line" and low != high:
         axes.fill_between(one["x"], low, high, color=colour, alpha=0.15, linewidth=0)
-
-
-def _edges(mean: float, low: float | None, high: float | None, values: Sequence[float]) -> tuple[float, float]:
-    """Between what is shaded: the interval or, of two seeds, whose interval is many times as wide, their range."""
-    if len(values) == 2:
-        return min(values), max(values)
-    return (mean, mean) if low is None or high is None else (low, high)
 
 
 def _mark(axes: Axes, mark: Mapping[str, Any], number: int) -> None:
