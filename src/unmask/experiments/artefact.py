@@ -221,6 +221,7 @@ class Artefact:
         story: what it means, for the table of results; ``{key}`` stands for the measured quantity so called.
         rows, columns: those of a table; the quantity ``"row column"`` is in its cell.
         over: what a table's intervals are over, and n counts.
+        means: columns that tell how runs were made, e.g. their seconds: the mean, without an interval.
         on_request: its runs are done only when it is named, since they take a machine that few have.
     """
 
@@ -234,4 +235,5 @@ class Artefact:
     rows: Sequence[str] = ()
     columns: Sequence[str] = ()
     over: str = "seeds"
+    means: Sequence[str] = ()
     on_request: bool = False

@@ -148,6 +148,7 @@ class Reproduction:
             "rows": list(artefact.rows),
             "columns": list(artefact.columns),
             "over": artefact.over,
+            "means": list(artefact.means),
             "notes": dict(outcome.notes),
         }
         return {

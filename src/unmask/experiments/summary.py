@@ -30,7 +30,7 @@ INTERVALS = (
     "A claim is *reproduced* if all its parts hold, *partly* if only some do, *not reproduced* if none does and one "
     "fails, *open* if every part's interval meets its bound, *not judged* while runs are missing. A part holds if its "
     "whole interval is on the right side of the bound; with one seed the value is, which says nothing of other seeds. "
-    "Figures shade the interval, or of two seeds the range."
+    "Figures shade the range of the seeds."
 )
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "open", "not judged")
@@ -146,7 +146,7 @@ def _grid(record: Mapping[str, Any]) -> list[str]:
     lines = [legend, "", f"| | n {table['over']} | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
     for row in table["rows"]:
         keys = [f"{row} {column}" for column in table["columns"]]
-        words = [_cell(record, key) for key in keys]
+        words = [_cell(record, row, column) for column in table["columns"]]
         found = [one for key in keys if (one := record["measured"].get(key))]
         lines.append(f"| {_noted(table, row)} | {_number_of(found, table['over'])} | " + " | ".join(words) + " |")
     return [*lines, ""]
@@ -157,10 +157,12 @@ def _noted(table: Mapping[str, Any], name: str) -> str:
     return f"{name} ({table['notes'][name]})" if name in table["notes"] else name
 
 
-def _cell(record: Mapping[str, Any], key: str) -> str:
-    measured, published = record["measured"].get(key), record["published"].get(key)
+def _cell(record: Mapping[str, Any], row: str, column: str) -> str:
+    measured, published = (record[kind].get(f"{row} {column}") for kind in ("measured", "published"))
     if measured is None and published is None and not record["missing"]:
         return ""
+    if measured and column in record["table"].get("means", ()):
+        measured = {**measured, "low": None}
     return _words(measured) + ("" if published is None else f" / {_published(published)}")
 
 

@@ -64,7 +64,10 @@ def _panels_of_both(ylabel: str) -> list[Panel]:
     ]
 
 
-WHITE_BOX = ("worst", "passes", "seconds")
+MADE = ("passes", "seconds")
+"""How a row's runs were made."""
+
+WHITE_BOX = ("worst", *MADE)
 """Columns of the white-box tables beside the paper's."""
 
 TIMED = tuple(grid.timed(SMOKE))
@@ -83,7 +86,7 @@ ARTEFACTS = (
         name="table2", shows="static sources of ensemble adversarial training, trained normally", published={},
         needs=lambda profile: list(tables.sources(profile).values()), compute=tables.table2,
         rows=("lenet-a", grid.B, "lenet-c", "lenet-d", "resnet-34", "resnet-18", "vgg-16"),
-        columns=("clean", "fgsm", "passes"),
+        columns=("clean", "fgsm", "passes"), means=MADE,
     ),
     Artefact(
         name="table3", shows="MNIST, white box, epsilon 0.3: accuracy by training method",
@@ -93,13 +96,13 @@ ARTEFACTS = (
             "normal", "fgsm", "fgsm_only", "rfgsm", "rfgsm_only", "rfgsm_only_near", "eat_a", "eat_b", "eat_c", "eat_d",
             "rfgsm_fgsm", "rfgsm_fgsm_near", "lambda0", "pgd", "proposed", "proposed_selected",
         ),
-        columns=(*COLUMNS["mnist"], *WHITE_BOX), story=stories.TABLE3,
+        columns=(*COLUMNS["mnist"], *WHITE_BOX), means=MADE, story=stories.TABLE3,
     ),
     Artefact(
         name="table4", shows=f"{NARROW}, white box, epsilon 24/255; published: ResNet-34 on the originals, 8/255",
         published=published.cells(TABLE_4, list(COLUMNS["cifar10"])),
         needs=_trained(grid.table4), compute=tables.table4,
-        rows=tuple(grid.table4(SMOKE)), columns=(*COLUMNS["cifar10"], *WHITE_BOX), story=stories.TABLE4,
+        rows=tuple(grid.table4(SMOKE)), columns=(*COLUMNS["cifar10"], *WHITE_BOX), means=MADE, story=stories.TABLE4,
     ),
     Artefact(
         name="table5", shows="MNIST, black box: FGSM, epsilon 0.3, made on normally trained networks",
@@ -167,7 +170,7 @@ ARTEFACTS = (
         published={f"{grid.WHOLE} {name}": TABLE_3["proposed"][place] for name, place in beyond.PLACES.items()}
         | {f"weight 0 {name}": TABLE_3["lambda0"][place] for name, place in beyond.PLACES.items()},
         needs=_trained(grid.ablation), compute=beyond.ablation,
-        rows=tuple(grid.ablation(SMOKE)), columns=(*beyond.COLUMNS, *WHITE_BOX), story=stories.ABLATION,
+        rows=tuple(grid.ablation(SMOKE)), columns=(*beyond.COLUMNS, *WHITE_BOX), means=MADE, story=stories.ABLATION,
     ),
     Artefact(
         name="single-step", shows="beyond: single-step methods on the same network, schedule and evaluation; MNIST",
@@ -194,6 +197,6 @@ ARTEFACTS = (
         on_request=True,
         published=published.cells(TABLE_4, list(COLUMNS["cifar10"])),
         needs=_trained(lambda profile: grid.cifar_rows(grid.full(profile))), compute=tables.table4_in_full,
-        rows=tuple(_narrow(SMOKE)), columns=(*COLUMNS["cifar10"], *WHITE_BOX),
+        rows=tuple(_narrow(SMOKE)), columns=(*COLUMNS["cifar10"], *WHITE_BOX), means=MADE,
     ),
 )  # fmt: skip

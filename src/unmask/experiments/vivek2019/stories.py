@@ -66,8 +66,9 @@ NOISE = """\
 The paper has it that noise turns a masked network's gradient, and hardly that of one that is not masked (cosine 1).
 Rows as in table 3; the gradient is that of log-odds, whose direction is cross entropy's, at 250 test images (1,000 for
 `normal`). On adversarial images alone noise of 0.01 turns it much more ({fgsm_only noise}) than with the term
-({proposed noise}) or with PGD training ({pgd noise}), on half clean images not: there the cosine is {fgsm noise}, and
-only anywhere in the ball is it lower ({fgsm ball} against {proposed ball} with the term and {pgd ball} with PGD)."""
+({proposed noise}) or with PGD training ({pgd noise}), on half clean images hardly more: there the cosine is
+{fgsm noise}. Anywhere in the ball it is lower, too ({fgsm ball} against {proposed ball} with the term and {pgd ball}
+with PGD)."""
 
 ABLATION = """\
 Accuracy in per cent; rows are the proposed training with another weight (lambda) and alpha, with the paper's step of
@@ -102,17 +103,17 @@ validation images in the end."""
 
 FIG1 = """\
 Under FGSM training on half clean images the mean distance between the logits of FGSM and R-FGSM images grows
-{growth of the distance, half clean}-fold from the first updates to the last, and on adversarial images alone
-{growth of the distance, adversarial only}-fold; PGD's loss on validation images then exceeds FGSM's by
-{loss gap, late, half clean} and {loss gap, late, adversarial only} nats after 5,000 updates. It sets in earlier than
-published, where the losses are alike after 1,000 updates: here they are {loss gap, early, half clean} and
-{loss gap, early, adversarial only} nats apart by then, and on training images {loss gap, at first, half clean} and
-{loss gap, at first, adversarial only} at the first look, after 250. The distance stays far below the published 300 to
-450: it is {last distance, half clean} and {last distance, adversarial only} in the end. Squared, as the paper's term
-has it, that is {last distance, squared, half clean} and {last distance, squared, adversarial only}: if the figure shows
-squares, adversarial images alone come near it, from above. Under the proposed training the distance in the end is
-{growth of the distance, proposed} times what it was, and the gap on test images in the end is {loss gap, end, proposed}
-nats."""
+{growth of the distance, half clean}-fold from the first updates to the last, in each seed more than tenfold though the
+interval meets ten, and on adversarial images alone {growth of the distance, adversarial only}-fold; PGD's loss on
+validation images then exceeds FGSM's by {loss gap, late, half clean} and {loss gap, late, adversarial only} nats after
+5,000 updates. It sets in earlier than published, where the losses are alike after 1,000 updates: here they are
+{loss gap, early, half clean} and {loss gap, early, adversarial only} nats apart by then, and on training images
+{loss gap, at first, half clean} and {loss gap, at first, adversarial only} at the first look, after 250. The distance
+stays far below the published 300 to 450: it is {last distance, half clean} and {last distance, adversarial only} in the
+end. Squared, as the paper's term has it, that is {last distance, squared, half clean} and
+{last distance, squared, adversarial only}: if the figure shows squares, adversarial images alone come near it, from
+above. Under the proposed training the distance in the end is {growth of the distance, proposed} times what it was, and
+the gap on test images in the end is {loss gap, end, proposed} nats."""
 
 FIG2 = """\
 Under PGD training the distance never exceeds {largest distance, PGD}, and PGD's loss on validation images exceeds
