@@ -70,4 +70,4 @@ twenty passes the proposed training masks there too with so small an offset as o
 {table4: lambda0_longer pgd20} %), and does not with one of a quarter of epsilon: {table4: proposed_quarter_longer fgsm}
 and {table4: proposed_quarter_longer pgd20} %. PGD training comes to {table4: pgd_longer fgsm} and
 {table4: pgd_longer pgd20} %, and these two stand above all others that had as many passes. Rows with fewer passes say
-so; runs that a heading calls missing are further seeds; table 6 and table 4 at full size have not been run."""
+so; runs that a heading calls missing are further seeds; table 4 at full size has not been run."""

@@ -226,7 +226,8 @@ def _black_box(runs: Runs, rows: grid.Rows, names: Sequence[str], usual: int) ->
     for row, config in grid.transfers(rows).items():
         results = results_of(runs, config)
         cells |= {f"{name} {row}": [share(one["from"][name], one["images"]) for one in results] for name in names}
-        cells[f"itself {row}"] = [share(one["own"], one["images"]) for one in results]
+        for name, kept in {"itself": "own", "clean": "clean"}.items():
+            cells[f"{name} {row}"] = [share(one[kept], one["images"]) for one in results]
         worst = [min(share(one["from"][name], one["images"]) for name in names) for one in results]
         cells[f"worst {row}"] = worst
     said = notes(runs, {row: rows[row] for row in grid.transfers(rows)}, usual)
