@@ -137,6 +137,21 @@ def test_how_runs_were_made_is_told_without_an_interval(records, tmp_path):
     assert row.endswith("| 50 |")
 
 
+def test_a_story_tells_a_mean_or_the_value_of_every_seed(records, tmp_path):
+    record = copy.deepcopy(records["table3"])
+    record["measured"]["pgd fgsm"] |= {"mean": 20.0, "low": 10.0, "high": 30.0, "values": [15.0, 20.0, 25.0]}
+    record["story"] = "It keeps {pgd fgsm}: {pgd fgsm, each}. {no such} {no such, each}."
+    (tmp_path / "vivek2019").mkdir()
+    (tmp_path / "vivek2019" / "table3.json").write_text(json.dumps(record))
+    assert "\nIt keeps 20 (10 to 30): 15, 20 and 25. not run not run.\n" in summary(tmp_path, [vivek2019])
+
+
+def test_stories_tell_what_is_measured(records):
+    told = [(name, key) for name, one in records.items() for key in re.findall(r"\{([^{}]+)\}", one["story"])]
+    assert len(told) > 50
+    assert [one for one in told if one[1].removesuffix(", each") not in records[one[0]]["measured"]] == []
+
+
 def test_what_is_said_in_short_is_measured_and_said_of_the_full_length_alone(records, reproduction):
     wanted = [one.split(": ", 1) for one in re.findall(r"\{([^{}]+)\}", vivek2019.IN_SHORT)]
     assert len(wanted) > 5

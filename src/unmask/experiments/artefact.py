@@ -218,7 +218,8 @@ class Artefact:
         published: the paper's numbers, or its words where it gives none.
         needs: the configurations, with seed 0, that it is computed from.
         compute: from the runs to the outcome.
-        story: what it means, for the table of results; ``{key}`` stands for the measured quantity so called.
+        story: what it means, for the table of results; ``{key}`` stands for the measured quantity so called,
+            ``{key, each}`` for its value at every seed.
         rows, columns: those of a table; the quantity ``"row column"`` is in its cell.
         over: what a table's intervals are over, and n counts.
         means: columns that tell how runs were made, e.g. their seconds: the mean, without an interval.

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from unmask.experiments.artefact import Artefact
 from unmask.experiments.zoo.page import section
-from unmask.report.words import quantity
+from unmask.report.words import listing, quantity
 
 
 class Titled(Protocol):
@@ -120,10 +120,13 @@ def _artefact(record: Mapping[str, Any]) -> list[str]:
 
 
 def _story(record: Mapping[str, Any]) -> str:
-    """What it means, with the measured quantities put in."""
+    """What it means, with the measured quantities put in; after ``, each`` those of every seed, not their mean."""
 
     def fill(match: re.Match[str]) -> str:
-        return _words(record["measured"].get(match[1]))
+        one = record["measured"].get(match[1].removesuffix(", each"))
+        if one is None or not match[1].endswith(", each"):
+            return _words(one)
+        return listing([_number(value, 4) for value in one["values"]])
 
     return re.sub(r"\{([^{}]+)\}", fill, record["story"])
 
