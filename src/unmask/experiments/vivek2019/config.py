@@ -46,12 +46,12 @@ CHOICES = {
     "not after 15,000",
     "stuck": "a run stuck at chance when its first pass is over (of at least 500 updates) begins again, at most twice, "
     "with other weights and a learning rate that rises over the first pass",
-    "shorter rows": "all rows of table 3 but normal, FGSM, lambda 0, the proposed and PGD training have a quarter of "
-    "the passes, the rate's drops at the same shares of them; so have the ablation and the later methods, whose "
-    "own rows are evaluated without I-FGSM, which their tables do not show. GradAlign's weight 1 and StepDistance's "
-    "0.5 are not tuned for MNIST; GAT's are its authors' for MNIST, 15 and an offset of all of epsilon, not raised "
-    "during the run; N-FGSM's noise is its authors', up to twice epsilon, and beside it half of epsilon, with which "
-    "black stays darker than white",
+    "shorter rows": "all rows of table 3 but normal, FGSM, lambda 0, the proposed, PGD, and R-FGSM and FGSM training "
+    "with the alpha of the baselines, have a quarter of the passes, the rate's drops at the same shares of them; so "
+    "have the ablation and the later methods, whose own rows are evaluated without I-FGSM, which their tables do not "
+    "show. GradAlign's weight 1 and StepDistance's 0.5 are not tuned for MNIST; GAT's are its authors' for MNIST, 15 "
+    "and an offset of all of epsilon, not raised during the run; N-FGSM's noise is its authors', up to twice epsilon, "
+    "and beside it half of epsilon, with which black stays darker than white",
     "CIFAR-10": "a narrow ResNet-18 (width 16), 10 passes over 20,000 images of a JPEG copy of CIFAR-10 (static "
     "sources 5), learning rate 0.1, batches of 64, crop and flip. So small a network did not mask at the "
     "published 8/255 ('fgsm_only_8'), nor, on FGSM images alone in two thirds of a training that was not "
