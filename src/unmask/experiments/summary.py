@@ -67,14 +67,14 @@ def summary(results: Path, papers: Sequence[Titled]) -> str:
 
 
 def _in_short(text: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was found at the paper's length, with what was measured in place of ``{artefact: quantity}``."""
+    """What was found at the paper's length, with what was measured in place of ``{artefact: key}``."""
     if any(record["profile"] != "paper" for record in records):
         return []
     found = {record["artefact"]: record["measured"] for record in records}
 
     def fill(match: re.Match[str]) -> str:
         artefact, _, key = match[1].partition(": ")
-        return _words(found.get(artefact, {}).get(key))
+        return _told(found.get(artefact, {}), key)
 
     return [re.sub(r"\{([^{}]+)\}", fill, text), ""]
 
@@ -120,15 +120,16 @@ def _artefact(record: Mapping[str, Any]) -> list[str]:
 
 
 def _story(record: Mapping[str, Any]) -> str:
-    """What it means, with the measured quantities put in; after ``, each`` those of every seed, not their mean."""
+    """What it means, with what was measured in place of ``{key}``."""
+    return re.sub(r"\{([^{}]+)\}", lambda match: _told(record["measured"], match[1]), record["story"])
 
-    def fill(match: re.Match[str]) -> str:
-        one = record["measured"].get(match[1].removesuffix(", each"))
-        if one is None or not match[1].endswith(", each"):
-            return _words(one)
-        return listing([_number(value, 4) for value in one["values"]])
 
-    return re.sub(r"\{([^{}]+)\}", fill, record["story"])
+def _told(measured: Mapping[str, Any], key: str) -> str:
+    """A quantity's mean with its interval, or after ``, each`` its value at every seed."""
+    one = measured.get(key.removesuffix(", each"))
+    if one is None or not key.endswith(", each"):
+        return _words(one)
+    return listing([_number(value, 4) for value in one["values"]])
 
 
 def _list(record: Mapping[str, Any]) -> list[str]:
