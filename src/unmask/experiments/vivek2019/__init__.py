@@ -70,6 +70,6 @@ twenty passes that masks ({table4: fgsm_only_longer pgd20} %), and the proposed 
 MNIST does, too: {table4: proposed_longer fgsm} % stand under FGSM and {table4: proposed_longer pgd20} % under PGD-20,
 without the term {table4: lambda0_longer fgsm} and {table4: lambda0_longer pgd20} %. With an offset of a quarter of
 epsilon it does not: at two seeds {table4: proposed_quarter_longer fgsm, each} % stand under FGSM and
-{table4: proposed_quarter_longer pgd20, each} % under PGD-20. PGD training comes to {table4: pgd_longer fgsm, each} and
-{table4: pgd_longer pgd20, each} %, and these two stand above all others that had as many passes. Rows with fewer passes
-say so; table 4 at full size has not been run."""
+{table4: proposed_quarter_longer pgd20, each} % under PGD-20. After PGD training {table4: pgd_longer pgd20, each} % do,
+and these two stand above all others that had as many passes. Rows with fewer passes say so; table 4 at full size has
+not been run."""

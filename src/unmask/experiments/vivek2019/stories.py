@@ -47,12 +47,12 @@ readings, at an offset of a quarter of epsilon, jumps then, though by far less t
 looks at a thirtieth, where the two images are nearly one. With an alpha of a quarter it holds: at two seeds
 `proposed_quarter_longer` comes to {proposed_quarter_longer fgsm, each} % under FGSM and
 {proposed_quarter_longer pgd20, each} % under PGD-20, and that distance stays as small as it was. R-FGSM and FGSM
-images, with half of epsilon, stay in between: {rfgsm_fgsm_longer fgsm, each} and {rfgsm_fgsm_longer pgd20, each} %, a
-gap just over the 5 points that the claims here allow; that is below the term under PGD-20 and above it on clean images
-({rfgsm_fgsm_longer clean} against {proposed_quarter_longer clean} %). R-FGSM images alone mask, if weakly, by the same
-measure: {rfgsm_only_longer fgsm} and {rfgsm_only_longer pgd20} %, which is under chance. PGD training comes to
-{pgd_longer fgsm, each} and {pgd_longer pgd20, each} %, so that it and the term with the larger alpha stand above all
-others, intervals apart."""
+images, with half of epsilon, stay in between: {rfgsm_fgsm_longer fgsm, each} % under FGSM and
+{rfgsm_fgsm_longer pgd20, each} % under PGD-20, a gap just over the 5 points that the claims here allow; that is below
+the term under PGD-20 and above it on clean images ({rfgsm_fgsm_longer clean} against {proposed_quarter_longer clean}
+%). R-FGSM images alone mask, if weakly, by the same measure: {rfgsm_only_longer fgsm} and {rfgsm_only_longer pgd20} %,
+which is under chance. After PGD training {pgd_longer fgsm, each} % stand under FGSM and {pgd_longer pgd20, each} %
+under PGD-20, so that it and the term with the larger alpha stand above all others, intervals apart."""
 
 TABLE5 = """\
 Rows: the network that FGSM images were made on; `itself` is the white-box attack, `clean` no attack. Columns: the
