@@ -10,8 +10,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 demo: .venv/run
 	$(BIN)/unmask demo --out unmask-demo
 
-# A process with one thread for each core: the tests' networks are too small for more threads to help, and files stay whole,
-# whose fixtures take longest. Plain `pytest` runs the same tests in one process.
+# One process with one thread for each core: the tests' networks are so small that a second thread saves next to nothing. A
+# file's tests stay in one process, since they share what is dear to set up. Plain `pytest` runs the same in one process.
 test: .venv/test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -56,8 +56,8 @@ the term under PGD-20 and above it on clean images ({rfgsm_fgsm_longer clean} ag
 %). R-FGSM images alone mask, if weakly, by the same measure: {rfgsm_only_longer fgsm} and {rfgsm_only_longer pgd20} %,
 which is under chance. After PGD training {pgd_longer fgsm, each} % stand under FGSM and {pgd_longer pgd20, each} %
 under PGD-20. At each of the two seeds PGD training and the term with the larger alpha stand above all others, but
-intervals apart only at the first: the order of the term and of R-FGSM and FGSM images, 1.57 and 1.41 points apart, is
-not settled by two seeds and 10,000 images."""
+intervals apart only at the first: two seeds and 10,000 images do not settle the order of the term and of R-FGSM and
+FGSM images."""
 
 TABLE5 = """\
 Rows: the network that FGSM images were made on; `itself` is the white-box attack, `clean` no attack. Columns: the
