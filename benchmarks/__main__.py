@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import pgd, training, worker
-from unmask.record import write_atomically
+from unmask.files import write_atomically
 
 PACKAGES = ("unmask", "torch", "numpy", "foolbox", "torchattacks", "adversarial-robustness-toolbox")
 

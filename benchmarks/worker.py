@@ -52,8 +52,8 @@ def _process(contestant: str, updates: int) -> tuple[float, float]:
 
 def _ours(updates: int) -> float:
     """A run of the first paper, as a sweep's worker does it, measurements at the end included but not timed."""
-    from unmask.experiments.yanagita2018 import PAPER, run
-    from unmask.sweeps import read_run, sweep
+    from unmask_experiments.sweeps import read_run, sweep
+    from unmask_experiments.yanagita2018 import PAPER, run
 
     config = replace(PAPER, updates=updates, moments=(), surrogate_updates=0)
     with tempfile.TemporaryDirectory() as folder:

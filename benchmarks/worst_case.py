@@ -16,16 +16,16 @@ import click
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from unmask_experiments.sweeps import environment
+from unmask_experiments.zoo.networks import Network, audited_images, batches, kept_network
 
 from benchmarks.__main__ import machine, versions
 from unmask.attacks.trial import predict
-from unmask.audit import audit
+from unmask.auditing.kit import QUICK
+from unmask.auditing.runner import audit
 from unmask.data import Dataset
-from unmask.experiments.zoo.networks import Network, audited_images, batches, kept_network
-from unmask.probes import QUICK
-from unmask.record import write_atomically
-from unmask.sweeps import environment
-from unmask.verdict import proportion
+from unmask.files import write_atomically
+from unmask.statistics import proportion
 
 EPSILON, STEPS = 0.3, 100
 """As MNIST is attacked in the literature; AutoAttack's own number of steps, of which torchattacks takes a tenth."""

@@ -28,7 +28,7 @@ from unmask.adapters import (
 from unmask.adapters.stand_in import StandIn, isolated
 from unmask.attacks import FGSM, FRSM, PGD, Square
 from unmask.attacks.trial import predict
-from unmask.audit import audit
+from unmask.auditing.runner import audit
 from unmask.gradients import NoGradientError, input_gradient
 from unmask.losses import cross_entropy
 

@@ -38,7 +38,7 @@ from unmask.attacks.trial import predict
 from unmask.losses import cross_entropy, dlr, margin
 from unmask.models.masked import Quantised, ScaledLogits, ZeroBackward
 from unmask.numerics import Batches, random_signs
-from unmask.threat import Linf
+from unmask.threats import Linf
 
 EPSILON = 0.1
 SHAPE = (1, 6, 6)

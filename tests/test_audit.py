@@ -15,15 +15,16 @@ from torch.utils.data import DataLoader, TensorDataset
 from unmask.adapters import black_box, normalised
 from unmask.attacks import APGD, FGSM, FRSM, PGD, Outcome, TargetedAPGD, Through, Trial
 from unmask.attacks.trial import examined, predict
-from unmask.audit import audit
+from unmask.auditing.battery import Battery
+from unmask.auditing.cache import Kept
+from unmask.auditing.kit import QUICK
+from unmask.auditing.runner import audit
+from unmask.auditing.search import Stage
+from unmask.auditing.settings import variant
 from unmask.losses import cross_entropy
 from unmask.models import build
 from unmask.models.masked import InputNoise, Quantised, RandomSignBackward, ScaledLogits, SoftmaxOutput, ZeroBackward
-from unmask.probes import QUICK, Battery
-from unmask.probes.kept import Kept
-from unmask.probes.search import Stage
-from unmask.probes.settings import variant
-from unmask.report import Report
+from unmask.reports import Report
 
 EPSILON = 0.1
 

@@ -21,15 +21,15 @@ from torch import nn
 from onnx_files import onnx_file
 from unmask.adapters import black_box
 from unmask.attacks import FGSM
+from unmask.auditing.kit import QUICK
 from unmask.cli import main
 from unmask.cli.attack import ATTACKS
 from unmask.cli.audit import REFERENCES
 from unmask.cli.options import made
 from unmask.models import build
 from unmask.models.masked import InputNoise, ScaledLogits, SoftmaxOutput
-from unmask.probes import QUICK
-from unmask.report import Report
-from unmask.weights import load_weights, read_tensors, save_weights
+from unmask.models.weights import load_weights, read_tensors, save_weights
+from unmask.reports import Report
 
 # Factories, to be named on the command line.
 
@@ -389,7 +389,7 @@ def test_a_true_claim_about_a_model_that_answers_at_random_is_confirmed(folder, 
 
 def test_a_quick_audit_of_many_images_is_verified_on_the_users_own(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("unmask.probes.QUICK", replace(QUICK, images=40))
+    monkeypatch.setattr("unmask.auditing.probes.QUICK", replace(QUICK, images=40))
     assert unmask("audit", "test_cli:trained", *DATA, *BOUND, "--quick", "--out", tmp_path).exit_code == 0
     assert Report.from_json(tmp_path / "report.json").samples == 40
     result = verify(tmp_path, "--model", "test_cli:trained", *DATA)

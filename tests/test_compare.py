@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from records import masked, share, withstood
-from unmask.compare import MEASURES, cautions, compare
-from unmask.verdict import paired_gain
+
+from unmask.reports.comparison import MEASURES, cautions, compare
+from unmask.statistics import paired_gain
 
 
 def record(**right):

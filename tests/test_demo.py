@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
+from unmask import demo
 from unmask.cli import main
-from unmask.experiments import demo
-from unmask.record import AuditRecord
+from unmask.reports.record import AuditRecord
 
 
 @pytest.fixture

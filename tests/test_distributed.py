@@ -27,13 +27,13 @@ from torch import nn
 from unmask.attacks import FGSM, PGD, RFGSM, Trial
 from unmask.cli import main
 from unmask.data import load
-from unmask.distributed import LOST, Spread, WorkerError, _first, join, launch, reporting
 from unmask.models import build
+from unmask.models.weights import read_tensors, save_weights
 from unmask.numerics import Batches
-from unmask.objectives import PRESETS, Adversarial, LogitDistance
 from unmask.training import Trainer
-from unmask.watch import Rule, Watch
-from unmask.weights import read_tensors, save_weights
+from unmask.training.distributed import LOST, Spread, WorkerError, _first, join, launch, reporting
+from unmask.training.objectives import PRESETS, Adversarial, LogitDistance
+from unmask.training.watch import Rule, Watch
 
 PLAIN = Trainer(updates=10, batch_size=30, learning_rate=0.01)  # 4 updates per epoch, and 2 in the last
 CASES = {
@@ -338,7 +338,7 @@ def test_the_process_with_which_it_began_is_named(failures, code, said):
 
 
 def test_a_process_ends_with_the_one_that_started_it():
-    child = "import time; from unmask.distributed import end_with_parent; end_with_parent(); print(); time.sleep(60)"
+    child = "import time; from unmask.training.distributed import end_with_parent; end_with_parent(); print(); time.sleep(60)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-uc', {child!r}])"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         parent.stdout.readline()

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from unmask.attacks import Outcome
 from unmask.attacks.trial import predict
-from unmask.audit import audit
-from unmask.evidence import Worst, read
-from unmask.replay import replay
-from unmask.report import Report
+from unmask.auditing.runner import audit
+from unmask.reports import Report
+from unmask.reports.adversarial_examples import Worst, read
+from unmask.reports.replay import replay
 
 EPSILON = 0.1
 

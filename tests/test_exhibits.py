@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from unmask.attacks import Outcome
-from unmask.audit import audit
-from unmask.evidence import Worst
-from unmask.exhibits import SPECIMENS, STEPS, loss_surfaces, specimens
+from unmask.auditing.report_data import SPECIMENS, STEPS, loss_surfaces, specimens
+from unmask.auditing.runner import audit
 from unmask.models.masked import InputNoise, ZeroBackward
 from unmask.numerics import Batches
+from unmask.reports.adversarial_examples import Worst
 
 EPSILON = 0.1
 

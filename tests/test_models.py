@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from unmask_experiments.shortcuts import fold_grey, pool_first
 
 from unmask import models
-from unmask.models import BUILT_IN, build, fold_grey, initialise, lenet, mlp, pool_first, resnet, vgg, widths_of
+from unmask.models import BUILT_IN, build, initialise, lenet, mlp, resnet, vgg, widths_of
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 

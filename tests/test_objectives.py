@@ -20,7 +20,9 @@ from unmask.losses import cross_entropy, log_odds
 from unmask.models import build
 from unmask.models.masked import ScaledLogits
 from unmask.numerics import derive_seed, random_signs, random_uniform
-from unmask.objectives import (
+from unmask.threats import Linf
+from unmask.training import Trainer
+from unmask.training.objectives import (
     NFGSM,
     PRESETS,
     Adversarial,
@@ -37,9 +39,7 @@ from unmask.objectives import (
     at_step,
     soft_labels,
 )
-from unmask.optim import OPTIMIZERS as KNOWN_OPTIMIZERS
-from unmask.threat import Linf
-from unmask.training import Trainer
+from unmask.training.optimizers import OPTIMIZERS as KNOWN_OPTIMIZERS
 
 
 def brightest(images):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import LBFGS, SGD, AdamW, Rprop
 
-from unmask.optim import OPTIMIZERS, Cosine, PrintedAdam, Steps, make_optimizer
+from unmask.training.optimizers import OPTIMIZERS, Cosine, PrintedAdam, Steps, make_optimizer
 
 
 def steps(optimizer, parameter, gradients):

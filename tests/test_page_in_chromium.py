@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import pytest
+from records import inconclusive, masked, not_masked, specimen
 
 from chromium import CHROMIUM, tab
-from records import inconclusive, masked, not_masked, specimen
 from test_report_page import HOSTILE, poison
-from unmask.record import AuditRecord, _revive
-from unmask.report import write_page
+from unmask.reports import write_page
+from unmask.reports.record import AuditRecord, _revive
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's package chromium")
 

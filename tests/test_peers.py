@@ -17,7 +17,7 @@ from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy, dlr
 from unmask.models import build
 from unmask.numerics import derive_seed
-from unmask.threat import Linf
+from unmask.threats import Linf
 
 EPSILON, STEPS, STEP_SIZE = 0.1, 10, 0.02
 SEED = 3

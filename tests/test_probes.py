@@ -12,18 +12,13 @@ from torch import nn
 
 from unmask.attacks import FGSM, FRSM, PGD, RFGSM, Square, Trial
 from unmask.attacks.trial import examined, predict
-from unmask.audit import audit
-from unmask.losses import cross_entropy
-from unmask.models.masked import Quantised, ScaledLogits, SoftmaxOutput, ZeroBackward
-from unmask.numerics import Batches
-from unmask.probes import (
-    FULL,
-    Battery,
-    Kit,
+from unmask.auditing.battery import Battery
+from unmask.auditing.kit import FULL, Kit
+from unmask.auditing.ledger import Ledger, Part
+from unmask.auditing.preflight import LogProbabilities
+from unmask.auditing.probes import (
     Leaking,
-    Ledger,
     Noise,
-    Part,
     Repair,
     Rising,
     Saturation,
@@ -33,10 +28,14 @@ from unmask.probes import (
     Vanishing,
     queries,
 )
-from unmask.probes.settings import LOOK
-from unmask.probes.sweep import accuracy_curve, unchanged
-from unmask.subject import LogProbabilities
-from unmask.verdict import EFFECT, paired_gain
+from unmask.auditing.probes.sweep import accuracy_curve, unchanged
+from unmask.auditing.runner import audit
+from unmask.auditing.settings import LOOK
+from unmask.auditing.verdict import EFFECT
+from unmask.losses import cross_entropy
+from unmask.models.masked import Quantised, ScaledLogits, SoftmaxOutput, ZeroBackward
+from unmask.numerics import Batches
+from unmask.statistics import paired_gain
 
 IMAGES = 200
 

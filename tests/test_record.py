@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unmask.record import (
+from unmask.files import write_atomically
+from unmask.reports import Report
+from unmask.reports.record import (
     FORMAT,
     AttackResult,
     AuditRecord,
@@ -20,14 +22,12 @@ from unmask.record import (
     Curve,
     Finding,
     Histogram,
-    Proportion,
     Specimen,
     Surface,
     Verdict,
     _revive,
-    write_atomically,
 )
-from unmask.report import Report
+from unmask.statistics import Proportion
 
 SHARE = Proportion(count=1, total=2, low=0.1, high=0.9)
 FINDING = Finding(

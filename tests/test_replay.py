@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unmask import replay as module
-from unmask.replay import replay
+from unmask.reports.replay import replay
 
 CLEAN = torch.tensor([0.75, 0.25]).view(1, 1, 1, 2)
 LABEL = torch.tensor([0])

@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from records import SATURATION, inconclusive, masked, not_masked, share
-from unmask.record import _revive
-from unmask.report import SUMMARY_COLUMNS, Report, answer, summary_rows
-from unmask.report.words import as_text, listing
+
+from unmask.reports import SUMMARY_COLUMNS, Report, answer, summary_rows
+from unmask.reports.record import _revive
+from unmask.reports.words import as_text, listing
 
 
 def test_the_answer_names_claim_remainder_interval_and_cause() -> None:
@@ -97,7 +97,7 @@ def test_a_name_that_is_not_valid_unicode_does_not_cost_the_report(tmp_path) -> 
 
 
 def test_importing_reports_loads_nothing_heavy() -> None:
-    code = "import sys, unmask.report; print({'torch', 'matplotlib', 'numpy', 'jinja2', 'PIL'} & set(sys.modules))"
+    code = "import sys, unmask.reports; print({'torch', 'matplotlib', 'numpy', 'jinja2', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -105,7 +105,7 @@ def test_importing_reports_loads_nothing_heavy() -> None:
 def test_writing_a_page_does_not_load_torch(tmp_path) -> None:  # type: ignore[no-untyped-def]
     masked().to_json(tmp_path / "audit.json")
     code = (
-        "import sys; from unmask.report import Report; Report.from_json('audit.json').to_html('audit.html');"
+        "import sys; from unmask.reports import Report; Report.from_json('audit.json').to_html('audit.html');"
         "print('torch' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)

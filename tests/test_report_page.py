@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-
 from records import SATURATION, inconclusive, masked, not_masked, share, specimen, surface
-from unmask.record import AuditRecord, Specimen, Verdict, _revive
-from unmask.report import answer
-from unmask.report.images import SIDE, amplified, signs_in_colour, strip, within
-from unmask.report.page import IMAGES, render_page
+
+from unmask.reports import answer
+from unmask.reports.images import SIDE, amplified, signs_in_colour, strip, within
+from unmask.reports.page import IMAGES, render_page
+from unmask.reports.record import AuditRecord, Specimen, Verdict, _revive
 
 VOID = {"meta", "link", "img"}  # "image", inside a drawing, closes itself
 

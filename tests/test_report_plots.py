@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-
 from records import inconclusive, margins, masked, not_masked, surface
-from unmask.record import Cause, Curve, Histogram
-from unmask.report.plots import (
+
+from unmask.reports.plots import (
     plot_accuracy_curves,
     plot_claimed_against_robust,
     plot_gains,
@@ -21,7 +20,8 @@ from unmask.report.plots import (
     plot_models_over_epsilon,
     plot_surfaces,
 )
-from unmask.report.svg import PALETTE, to_svg
+from unmask.reports.record import Cause, Curve, Histogram
+from unmask.reports.svg import PALETTE, to_svg
 
 
 def test_svg_keeps_text_as_text_and_takes_font_and_ink_from_the_page() -> None:

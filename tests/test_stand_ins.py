@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from unmask.attacks import FGSM, PGD, Averaged, Through, Trial, straight_through, surrogate
-from unmask.attacks.slopes import jump, step
+from unmask.attacks.bpda.slopes import jump, step
 from unmask.attacks.trial import examined, predict
 from unmask.gradients import input_gradient
 from unmask.losses import log_odds

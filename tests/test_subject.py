@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from unmask.adapters import black_box
 from unmask.attacks.trial import predict
+from unmask.auditing.preflight import LogProbabilities, examine, gather
 from unmask.gradients import input_gradient
 from unmask.models.masked import SoftmaxOutput
 from unmask.numerics import Batches
-from unmask.subject import LogProbabilities, examine, gather
 
 IMAGES = torch.linspace(0, 1, 5 * 4).view(5, 1, 2, 2)
 LABELS = torch.tensor([0, 1, 2, 3, 0])

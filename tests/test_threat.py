@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unmask.threat import Linf, check_batch, parse_epsilon
+from unmask.threats import Linf, check_batch, parse_epsilon
 
 EPSILONS = st.floats(0, 1)
 SEEDS = st.integers(0, 10**6)

@@ -22,13 +22,13 @@ from torch.optim import SGD, RMSprop
 
 from unmask.attacks import FGSM, PGD, RFGSM
 from unmask.attacks.trial import predict
-from unmask.checkpoint import Checkpoint
 from unmask.models import build
-from unmask.objectives import PRESETS, Adversarial, Augmented, Ensemble, LogitDistance
-from unmask.optim import OPTIMIZERS, Cosine, PrintedAdam, Steps
 from unmask.training import DivergedError, Trainer
+from unmask.training.checkpoint import Checkpoint
+from unmask.training.objectives import PRESETS, Adversarial, Augmented, Ensemble, LogitDistance
+from unmask.training.optimizers import OPTIMIZERS, Cosine, PrintedAdam, Steps
 from unmask.training.run import CHECK_EVERY, STUCK_EVERY
-from unmask.watch import Watch
+from unmask.training.watch import Watch
 
 RESUMED = Trainer(  # everything that draws random numbers or keeps a state; 4 updates per epoch, and 2 in the last
     updates=10,
@@ -263,7 +263,7 @@ def test_two_processes_do_not_train_into_one_folder(few, tmp_path):
     next(epochs)
     second = f"""
         from pathlib import Path
-        from unmask.checkpoint import Checkpoint
+        from unmask.training.checkpoint import Checkpoint
 
         with Checkpoint(folder=Path({str(tmp_path)!r}), settings={{}}).held():
             pass
@@ -494,10 +494,10 @@ def test_a_damaged_checkpoint_is_refused(pattern, damage, message, few, tmp_path
         ({"updates": 0}, "updates and batch_size: expected whole numbers from 1 up, got 0 and 30"),
         ({"batch_size": 0}, "updates and batch_size: expected whole numbers from 1 up, got 10 and 0"),
         ({"updates": 3.0}, "updates and batch_size: expected whole numbers from 1 up, got 3.0 and 30"),
-        ({"schedule": 0.1}, r"schedule: expected one of unmask.optim, such as Constant\(\), got 0.1"),
+        ({"schedule": 0.1}, r"schedule: expected one of unmask.training.optimizers, such as Constant\(\), got 0.1"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a finite number above 0, got nan"),
         ({"weight_decay": -1}, "weight_decay: expected a finite number from 0 up, got -1"),
-        ({"objective": "fgsm"}, "objective: expected one of unmask.objectives, .* got 'fgsm'"),
+        ({"objective": "fgsm"}, "objective: expected one of unmask.training.objectives, .* got 'fgsm'"),
         ({"objective": FGSM(epsilon=0.1)}, r"objective: expected one that takes \(.*, step\), got FGSM\(epsilon=0.1"),
         ({"objective": lambda model, images, labels: 0}, r"objective: expected one that takes \(.*, step\), got <lamb"),
         ({"precision": "float16"}, "precision: expected 'float32', 'float64' or 'bf16-mixed', got 'float16'"),

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unmask.record import Finding
-from unmask.verdict import EFFECT, decide, paired_gain, proportion
+from unmask.auditing.verdict import EFFECT, decide
+from unmask.reports.record import Finding
+from unmask.statistics import paired_gain, proportion
 
 CLEAN = proportion(980, 1000)
 

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from unmask.models import build
 from unmask.numerics import Batches, random_signs
-from unmask.objectives import PRESETS
 from unmask.training import Trainer
-from unmask.watch import Reading, Rule, Watch, above_chance
+from unmask.training.objectives import PRESETS
+from unmask.training.watch import Reading, Rule, Watch, above_chance
 
 HEALTHY = Reading(
     update=1, clean_accuracy=0.99, fgsm_accuracy=0.9, pgd_accuracy=0.8, fgsm_loss=0.3, pgd_loss=0.5, logit_distance=0.1

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from unmask.weights import load_weights, save_weights
+from unmask.models.weights import load_weights, save_weights
 
 
 def network(seed=0, hidden=4):

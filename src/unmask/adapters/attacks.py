@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unmask.adapters.stand_in import StandIn, isolated
 from unmask.numerics import Model
-from unmask.threat import Linf, check_batch
+from unmask.threats import Linf, check_batch
 
 
 @dataclass(frozen=True, kw_only=True)

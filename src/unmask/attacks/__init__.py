@@ -5,15 +5,15 @@ same dtype. The model is any callable to logits; it is attacked in evaluation mo
 """
 
 from unmask.attacks.apgd import APGD, TargetedAPGD
-from unmask.attacks.averaged import Averaged
+from unmask.attacks.bpda.model import straight_through
 from unmask.attacks.deepfool import DeepFool
+from unmask.attacks.eot import Averaged
 from unmask.attacks.iterative import IFGSM, PGD
 from unmask.attacks.sign import FGSM, FRSM, RFGSM, RSFGSM
 from unmask.attacks.spsa import SPSA
 from unmask.attacks.square import Square
-from unmask.attacks.straight_through import straight_through
 from unmask.attacks.surrogate import surrogate
-from unmask.attacks.through import Through
+from unmask.attacks.transfer import Through
 from unmask.attacks.trial import Attack, Outcome, Trial
 
 __all__ = [

@@ -14,7 +14,7 @@ from unmask.attacks.best import Best, as_images, misclassified
 from unmask.gradients import At, input_gradient, recordable
 from unmask.losses import Loss, log_odds, targeted_dlr
 from unmask.numerics import Model, derive_seed, fastest_layout, laid_out, undisturbed
-from unmask.threat import Linf, check_batch
+from unmask.threats import Linf, check_batch
 
 ALPHA = 0.75
 """Share of the gradient step in a move; the rest is the previous move."""

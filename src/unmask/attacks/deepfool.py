@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.attacks.best import as_images
 from unmask.gradients import recordable
 from unmask.numerics import Model, undisturbed
-from unmask.threat import Linf, check_batch
+from unmask.threats import Linf, check_batch
 
 _BEYOND = 1e-4
 

@@ -13,7 +13,7 @@ from unmask.attacks.best import Best, misclassified
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, log_odds
 from unmask.numerics import Model, derive_seed, fastest_layout, laid_out, undisturbed
-from unmask.threat import Linf, check_batch
+from unmask.threats import Linf, check_batch
 
 
 @dataclass(frozen=True, kw_only=True)

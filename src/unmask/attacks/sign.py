@@ -13,7 +13,7 @@ from torch import Tensor
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, log_odds
 from unmask.numerics import Model, random_signs, undisturbed
-from unmask.threat import Linf, check_batch
+from unmask.threats import Linf, check_batch
 
 
 @dataclass(frozen=True, kw_only=True)

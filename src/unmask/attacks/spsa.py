@@ -12,7 +12,7 @@ from torch import Tensor
 from unmask.attacks.best import Best, misclassified
 from unmask.losses import Loss, margin
 from unmask.numerics import Model, derive_seed, fastest_layout, laid_out, random_keys, random_words, undisturbed
-from unmask.threat import Linf, check_batch
+from unmask.threats import Linf, check_batch
 
 TOGETHER = 128
 """About so many pairs of images are asked about at once."""

@@ -22,7 +22,7 @@ from unmask.numerics import (
     random_words,
     undisturbed,
 )
-from unmask.threat import Linf, check_batch
+from unmask.threats import Linf, check_batch
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Of 10,000 queries, those after which the squares' area is halved; of other numbers, those in the same proportion."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmask.attacks.straight_through import straight_through
+from unmask.attacks.bpda.model import straight_through
 from unmask.gradients import input_gradient
 from unmask.models import build as built_in
 from unmask.numerics import Model, derive_seed, random_signs, random_uniform, undisturbed
-from unmask.threat import Linf
+from unmask.threats import Linf
 
 BATCH = 128
 """Images per update, and per question to the model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from importlib.metadata import entry_points
 
 import click
 
@@ -13,11 +14,9 @@ from unmask.cli.audit import audit
 from unmask.cli.demo import demo
 from unmask.cli.diff import diff
 from unmask.cli.page import page
-from unmask.cli.reproduce import reproduce
 from unmask.cli.several import Stopped
 from unmask.cli.train import train
 from unmask.cli.verify import verify
-from unmask.cli.zoo import zoo
 
 
 class _Commands(click.Group):
@@ -52,8 +51,10 @@ def main(show_traceback: bool) -> None:
     """Tell whether a neural network's robustness is real or only gradient masking."""
 
 
-for command in (demo, audit, verify, diff, page, train, attack, reproduce, zoo):
+for command in (demo, audit, verify, diff, page, train, attack):
     main.add_command(command)
+for entry in entry_points(group="unmask.commands"):
+    main.add_command(entry.load(), entry.name)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -25,7 +25,7 @@ from unmask.cli.options import (
     sample_options,
 )
 from unmask.cli.several import launch_all, member, processes, spread_options
-from unmask.record import write_atomically
+from unmask.files import write_atomically
 
 if TYPE_CHECKING:
     from unmask.attacks import Attack
@@ -95,11 +95,11 @@ def attack(
 
     from unmask import losses
     from unmask.attacks import Trial
-    from unmask.distributed import is_launched
+    from unmask.auditing.ledger import check_reach
+    from unmask.auditing.preflight import examine
     from unmask.numerics import Batches
-    from unmask.probes.ledger import check_reach
-    from unmask.subject import examine
-    from unmask.verdict import proportion
+    from unmask.statistics import proportion
+    from unmask.training.distributed import is_launched
 
     _refuse_meaningless(context, name)
     several = processes(devices, nodes)

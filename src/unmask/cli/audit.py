@@ -94,8 +94,8 @@ def audit(
     MODEL is PACKAGE.MODULE:FACTORY or FILE.py:FACTORY, a function that returns a classifier for images in [0, 1], an
     .onnx file, or the name of a built-in network such as mlp, lenet+ or resnet-18.
     """
-    from unmask.audit import audit as run
-    from unmask.probes import FULL, QUICK
+    from unmask.auditing.kit import FULL, QUICK
+    from unmask.auditing.runner import audit as run
 
     images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
     place = find_device(device)

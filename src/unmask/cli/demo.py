@@ -22,8 +22,8 @@ def demo(out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from unmask.experiments import demo as experiment
-    from unmask.report import SUMMARY_COLUMNS, answer, summary_rows, write_page
+    from unmask import demo as experiment
+    from unmask.reports import SUMMARY_COLUMNS, answer, summary_rows, write_page
 
     started = time.perf_counter()
     reports = []

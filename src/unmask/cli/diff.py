@@ -17,9 +17,9 @@ def diff(before: Path, after: Path) -> None:
 
     Both must be of the same images and epsilon: accuracies are compared example by example.
     """
-    from unmask.compare import cautions, compare
-    from unmask.record import AuditRecord
-    from unmask.report import answer
+    from unmask.reports import answer
+    from unmask.reports.comparison import cautions, compare
+    from unmask.reports.record import AuditRecord
 
     old, new = AuditRecord.from_json(before), AuditRecord.from_json(after)
     changes = compare(old, new)

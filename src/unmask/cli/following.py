@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from unmask.data import Dataset
-    from unmask.distributed import Alone
     from unmask.numerics import Batches
     from unmask.training import Trainer
-    from unmask.watch import Watch
+    from unmask.training.distributed import Alone
+    from unmask.training.watch import Watch
 
 
 def tell_accuracy(network: nn.Module, held_out: Dataset, batches: Batches) -> None:
     from unmask.attacks.trial import predict
-    from unmask.verdict import proportion
+    from unmask.statistics import proportion
 
     images = held_out.images.to(next(network.parameters()).dtype)
     (predictions,) = batches(lambda x, y: predict(network, x), images, held_out.labels)
@@ -50,8 +50,8 @@ def follow(
     spread: Alone,
 ) -> None:
     """Train with a bar and a line for each epoch, say at once if it is stuck, and look at what it came to."""
-    from unmask.checkpoint import Checkpoint
     from unmask.training import DivergedError
+    from unmask.training.checkpoint import Checkpoint
 
     stuck, done, told = False, -1, -1
     if resume and not (out / "checkpoint.json").is_file():
@@ -108,7 +108,7 @@ def _advice(done: int) -> str:
 
 def tell_readings(watch: Watch) -> None:
     """The readings, about twenty of them, and whether masking set in."""
-    from unmask.watch import above_chance
+    from unmask.training.watch import above_chance
 
     click.echo(" update   clean    FGSM     PGD  FGSM loss  PGD loss  logit distance")
     readings = watch.readings

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from unmask.data import Dataset
-    from unmask.objectives import Objective
+    from unmask.training.objectives import Objective
 
 OBJECTIVES = (
     *("normal", "fgsm", "fgsm+clean", "rfgsm", "rfgsm+clean", "rfgsm+fgsm", "pgd", "logit-distance", "lambda0"),
@@ -41,9 +41,9 @@ def make_objective(
     from torch import nn
 
     from unmask.attacks import FGSM
+    from unmask.auditing.preflight import examine
     from unmask.numerics import Batches
-    from unmask.objectives import PRESETS, Ensemble
-    from unmask.subject import examine
+    from unmask.training.objectives import PRESETS, Ensemble
 
     if ":" in objective:
         return made("objective", objective, **({} if epsilon is None else {"epsilon": epsilon}))  # type: ignore[no-any-return]

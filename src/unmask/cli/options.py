@@ -28,7 +28,7 @@ class Epsilon(click.ParamType[float]):
     name = "epsilon"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from unmask.threat import parse_epsilon
+        from unmask.threats import parse_epsilon
 
         try:
             return parse_epsilon(value)
@@ -237,7 +237,7 @@ def load_model(
     from torch import nn
 
     from unmask.models import BUILT_IN, widths_of
-    from unmask.weights import fill, read_tensors
+    from unmask.models.weights import fill, read_tensors
 
     given: dict[str, Any] = {"widths": widths, "width": width}
     built_in = name in BUILT_IN

@@ -17,8 +17,8 @@ from unmask.cli.options import FILE
 @click.option("--title", help="The page's title; by default it names the model, or says how many there are.")
 def page(reports: tuple[Path, ...], html: Path, title: str | None) -> None:
     """Write one page about one model, or about several side by side: each REPORT is an audit's report.json."""
-    from unmask.record import AuditRecord
-    from unmask.report import write_page
+    from unmask.reports import write_page
+    from unmask.reports.record import AuditRecord
 
     records = [AuditRecord.from_json(path) for path in reports]
     named = Counter(record.subject for record in records)

@@ -17,7 +17,7 @@ from unmask.cli.options import find_device, together
 if TYPE_CHECKING:
     import torch
 
-    from unmask.distributed import Alone
+    from unmask.training.distributed import Alone
 
 
 class Ended(click.ClickException):
@@ -44,7 +44,7 @@ spread_options = together(
 
 def processes(devices: int | None, nodes: int | None) -> tuple[int, int]:
     """How many processes on how many machines: as asked for, as a launcher started them, or one."""
-    from unmask.distributed import is_launched
+    from unmask.training.distributed import is_launched
 
     if not is_launched():
         return devices or 1, nodes or 1
@@ -57,7 +57,7 @@ def launch_all(several: tuple[int, int], place: torch.device, out: Path | None =
 
     ``out`` is where the command keeps checkpoints, if it does.
     """
-    from unmask.distributed import WorkerError, launch
+    from unmask.training.distributed import WorkerError, launch
 
     if place.index is not None:
         raise click.UsageError(f"--device: each process takes one of its own; expected {place.type}, got {place}")
@@ -86,7 +86,7 @@ def how_to_go_on(out: Path | None) -> str:
 @contextmanager
 def member(device: str, several: tuple[int, int], strategy: str = "ddp") -> Iterator[tuple[Alone, torch.device]]:
     """Take part as one of several processes: the first one speaks, and the launcher says what went wrong."""
-    from unmask.distributed import ALONE, join, reporting
+    from unmask.training.distributed import ALONE, join, reporting
 
     if several == (1, 1):
         yield ALONE, find_device(device)

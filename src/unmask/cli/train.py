@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from unmask.numerics import Model
-    from unmask.optim import Schedule
+    from unmask.training.optimizers import Schedule
 
 WEIGHTS = "weights.safetensors"
 
@@ -47,7 +47,7 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-do
     type=NamedOrOwn(OBJECTIVES),
     default="normal",
     show_default=True,
-    help="What to train on; what each is and costs is in help(unmask.objectives). Or one of your own, FILE.py:FACTORY: "
+    help="What to train on; what each is and costs is in help(unmask.training.objectives). Or one of your own, FILE.py:FACTORY: "
     "what FACTORY() or, with --epsilon, FACTORY(epsilon=...) returns.",
 )
 @click.option("--epsilon", type=EPSILON, help="L-infinity bound that the objective trains against.")
@@ -158,11 +158,11 @@ def train(
     MODEL is the name of a built-in network, or PACKAGE.MODULE:FACTORY or FILE.py:FACTORY for a torch module of your
     own. With --devices or --nodes it starts the processes itself; it may also be started by torchrun.
     """
-    from unmask.distributed import is_launched
+    from unmask.models.weights import save_weights
     from unmask.numerics import Batches
     from unmask.training import Trainer
-    from unmask.watch import Watch
-    from unmask.weights import save_weights
+    from unmask.training.distributed import is_launched
+    from unmask.training.watch import Watch
 
     _refuse_meaningless(objective, epsilon, sources, every)
     if not resume and (out / "checkpoint.json").is_file():
@@ -222,7 +222,7 @@ def _refuse_meaningless(
 
 
 def _schedule(name: str, updates: int, warmup: int) -> Schedule:
-    from unmask.optim import Constant, Cosine, Steps
+    from unmask.training.optimizers import Constant, Cosine, Steps
 
     if name == "cosine":
         return Cosine(updates=updates, warmup=warmup)

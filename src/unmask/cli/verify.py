@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import torch
 
     from unmask.data import Dataset
-    from unmask.evidence import Evidence
     from unmask.numerics import Model
-    from unmask.record import AuditRecord
-    from unmask.replay import Replay
+    from unmask.reports.adversarial_examples import Evidence
+    from unmask.reports.record import AuditRecord
+    from unmask.reports.replay import Replay
 
 TESTS = {"inside": "within epsilon of the clean image", "valid": "in [0, 1]", "fooled": "misclassified"}
 """What is asked of each image, in this order."""
@@ -64,8 +64,8 @@ def verify(
     report's worst case as an upper bound of the robust accuracy, and nothing else in it. The exit code is 0 if the
     claim holds and 1 if it does not.
     """
-    from unmask.evidence import read
-    from unmask.record import AuditRecord
+    from unmask.reports.adversarial_examples import read
+    from unmask.reports.record import AuditRecord
 
     record = AuditRecord.from_json(report)
     found = read(evidence or report.with_suffix(".safetensors"), record)
@@ -97,9 +97,9 @@ def _originals(
     found: Evidence, record: AuditRecord, name: str | None, data_dir: Path | None, split: str | None
 ) -> Dataset:
     """The clean images and labels: the user's own, if they are those that were audited, or the evidence's."""
+    from unmask.auditing.preflight import chosen
     from unmask.data import Dataset
     from unmask.data.dataset import images_digest
-    from unmask.subject import chosen
 
     if not name:
         classes = tuple(map(str, range(record.classes)))
@@ -124,10 +124,10 @@ def _replay(
 
     from unmask.attacks import Averaged
     from unmask.attacks.trial import examined
-    from unmask.course import FRESH_DRAWS
+    from unmask.auditing.course import FRESH_DRAWS
+    from unmask.auditing.preflight import examine
     from unmask.numerics import Batches
-    from unmask.replay import replay
-    from unmask.subject import examine
+    from unmask.reports.replay import replay
 
     batches = Batches(size=batch_size, device=place)
     subject = examine(model, originals.images, originals.labels, batches=batches, classes=record.classes)

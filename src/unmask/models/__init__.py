@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from unmask.models import lenet, mlp, resnet, vgg
 from unmask.models.geometry import Shape
-from unmask.models.shortcuts import fold_grey, pool_first
 
-__all__ = ["BUILT_IN", "Initialisation", "Shape", "build", "fold_grey", "initialise", "pool_first", "widths_of"]
+__all__ = ["BUILT_IN", "Initialisation", "Shape", "build", "initialise", "widths_of"]
 
 Initialisation = Literal["torch", "xavier"]
 """Torch's own initialisation, or Xavier-uniform weights with zero biases."""

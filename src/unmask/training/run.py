@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from unmask.attacks.trial import predict
-from unmask.checkpoint import Checkpoint
 from unmask.data import Dataset
-from unmask.distributed import Alone
 from unmask.numerics import Batches, derive_seed, laid_out, random_state_kept, seed_all
-from unmask.objectives.objective import is_ours, stateful
+from unmask.statistics import proportion
+from unmask.training.checkpoint import Checkpoint
+from unmask.training.distributed import Alone
+from unmask.training.objectives.objective import is_ours, stateful
 from unmask.training.settings import Settings
-from unmask.verdict import proportion
-from unmask.watch import Watch
+from unmask.training.watch import Watch
 
 CHECK_EVERY = 100
 """After so many updates the losses are looked at: reading one waits for a GPU."""

@@ -14,9 +14,9 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from unmask.numerics import describe
-from unmask.objectives import Normal, Objective
-from unmask.objectives.objective import check_objective, stateful
-from unmask.optim import Constant, Schedule, make_optimizer
+from unmask.training.objectives import Normal, Objective
+from unmask.training.objectives.objective import check_objective, stateful
+from unmask.training.optimizers import Constant, Schedule, make_optimizer
 from unmask.training.words import group_in_words, unseen
 
 
@@ -56,7 +56,9 @@ class Settings:
             raise ValueError(f"weight_decay: expected a finite number from 0 up, got {self.weight_decay}")
         check_objective(self.objective)
         if not callable(self.schedule):
-            raise ValueError(f"schedule: expected one of unmask.optim, such as Constant(), got {self.schedule!r}")
+            raise ValueError(
+                f"schedule: expected one of unmask.training.optimizers, such as Constant(), got {self.schedule!r}"
+            )
         if self.precision not in ("float32", "float64", "bf16-mixed"):
             raise ValueError(f"precision: expected 'float32', 'float64' or 'bf16-mixed', got {self.precision!r}")
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from torch import nn
 from torch.optim import Optimizer
 
-from unmask.checkpoint import Checkpoint
+from unmask.auditing.preflight import LogProbabilities, examine
 from unmask.data import Dataset
-from unmask.distributed import ALONE, Alone
 from unmask.numerics import Batches
-from unmask.objectives.objective import stateful
-from unmask.subject import LogProbabilities, examine
+from unmask.training.checkpoint import Checkpoint
+from unmask.training.distributed import ALONE, Alone
+from unmask.training.objectives.objective import stateful
 from unmask.training.run import Part, Run, resting_of
 from unmask.training.settings import Settings
-from unmask.watch import Reading, Watch
+from unmask.training.watch import Reading, Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Trainer(Settings):
         updates: how many gradient steps in all; the last epoch may be cut short.
         batch_size: images in each; the last batch of an epoch may be smaller.
         objective: what is minimised, such as ``Normal()``, ``Adversarial(attack=FGSM(epsilon=0.3))`` or
-            ``LogitDistance(epsilon=0.3)`` of ``unmask.objectives``: called with the model, a batch and the update's
+            ``LogitDistance(epsilon=0.3)`` of ``unmask.training.objectives``: called with the model, a batch and the update's
             number, it returns the loss.
         optimizer: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, or one of two
             readings of a misprint of Adam, ``"adam-double-corrected"`` and ``"adam-literal"``; or a class of
@@ -129,7 +129,7 @@ class Trainer(Settings):
         if resume and checkpoint is None:
             raise ValueError("resume: expected a checkpoint to go on from, got none; name its folder")
         if watch is not None and not isinstance(watch, Watch):
-            raise ValueError(f"watch: expected an unmask.watch.Watch, got {type(watch).__name__}")
+            raise ValueError(f"watch: expected an unmask.training.watch.Watch, got {type(watch).__name__}")
         optimizer = self.prepare(model)
         keeper = self._keeper(checkpoint, model, optimizer, data, watch) if checkpoint is not None else None
         part = Part()

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from unmask.objectives.objective import in_words
+from unmask.training.objectives.objective import in_words
 
 DEPTH = 3
 """So deep are objects without a text of their own looked into, one within the other."""

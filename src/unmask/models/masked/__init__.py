@@ -26,7 +26,7 @@ A wrapper takes any callable from images (N, C, H, W) in [0, 1] to logits (N, cl
 are finite (`deciding_as` sees to it). So what fools the one fools the other: the wrapper adds no robustness, and all
 that an attack on it achieves less than the same attack on the wrapped model is masking. *Its own*: the decision is
 another, and so may be its robustness; only a better attack tells. `with_activation` gives an activation to a network.
-Defensive distillation, which masks by training, is in ``unmask.objectives``.
+Defensive distillation, which masks by training, is in ``unmask.training.objectives``.
 """
 
 from unmask.models.masked.activations import JumpReLU, KWinners, PrunedReLU, SteppedReLU, with_activation

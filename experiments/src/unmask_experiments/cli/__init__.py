@@ -1,0 +1,1 @@
+"""The commands that `unmask` gains when the experiments are installed: `reproduce` and `zoo`."""

@@ -1,0 +1,218 @@
+"""What is measured of a network: who stands under each attack, loss as epsilon grows, and how noise turns gradients."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unmask.attacks import FGSM, IFGSM, PGD, RFGSM, Attack
+from unmask.attacks.trial import Trial
+from unmask.data import Dataset
+from unmask.files import write_atomically
+from unmask.gradients import input_gradient
+from unmask.losses import cross_entropy, log_odds
+from unmask.numerics import Batches, derive_seed, fastest_layout, random_signs, undisturbed
+from unmask.threats import Linf
+from unmask_experiments.vivek2019.config import Config
+
+BATCH = 250
+"""Images at a time: what a pass keeps of more of them does not fit in a processor's cache."""
+
+Named = Iterator[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Count the images that stand: clean, under the paper's attacks, and in the worst case over them and others.
+
+    The paper's attacks climb cross entropy and keep the last iterate. The worst case is that over all columns and, for
+    the images that stand in all of them, PGD with log-odds whose best point is kept.
+
+    Attributes:
+        step_size: of PGD; ``steps`` of I-FGSM, which 0 leaves out, of PGD and of longer PGD, which goes on from the
+            shorter's end.
+    """
+
+    epsilon: float
+    step_size: float
+    steps: tuple[int, int, int]
+    seed: int = 0
+    batches: Batches = field(default_factory=lambda: Batches(size=BATCH))
+
+    def __call__(self, model: nn.Module, data: Dataset) -> dict[str, Any]:
+        """Images standing and mean cross entropy, by column."""
+        names: list[str] = []
+
+        def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            columns = [(name, _logits(model, points)) for name, points in self.points(model, images, labels)]
+            names[:] = [name for name, _ in columns]
+            losses = [cross_entropy(logits.double(), labels) for _, logits in columns]
+            standing = [logits.argmax(1) == labels for _, logits in columns]
+            return torch.stack(standing, 1), torch.stack(losses, 1)
+
+        standing, losses = self.batches(measure, data.images, data.labels)
+        left = standing.all(1)
+        worst = 0
+        if left.any():
+            trial = Trial(attacks=[PGD(epsilon=self.epsilon, steps=self.steps[1])], batches=self.batches)
+            worst = int(trial(model, data.images[left], data.labels[left]).correct.sum())
+        return {
+            "images": len(data),
+            "steps": list(self.steps),
+            "standing": dict(zip(names, standing.sum(0).tolist(), strict=True)) | {"worst": worst},
+            "loss": dict(zip(names, losses.mean(0).tolist(), strict=True)),
+        }
+
+    def points(self, model: nn.Module, images: Tensor, labels: Tensor) -> Named:
+        """The images of each column, by its name."""
+        yield "clean", images
+        yield "fgsm", FGSM(epsilon=self.epsilon, loss=cross_entropy)(model, images, labels)
+        yield "fgsm log-odds", FGSM(epsilon=self.epsilon)(model, images, labels)
+        if self.steps[0]:
+            yield "ifgsm", IFGSM(epsilon=self.epsilon, steps=self.steps[0], loss=cross_entropy)(model, images, labels)
+        ends = pgd_ends(
+            model, images, labels, epsilon=self.epsilon, steps=self.steps[1:], size=self.step_size, seed=self.seed
+        )
+        yield from zip(("pgd", "longer pgd"), ends, strict=True)
+
+
+def pgd_ends(
+    model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float, steps: Sequence[int], size: float, seed: int
+) -> list[Tensor]:
+    """Where PGD is after each of these rising numbers of steps: ``PGD(keep="last")`` for each, at the last's price."""
+    threat, walked = Linf(epsilon=epsilon), {}
+    with undisturbed(model, seed=seed):
+        layout = fastest_layout(model, images)
+        point = threat.random_start(images, seed=derive_seed(seed, "restart", 0))
+        for step in range(1, max(steps) + 1):
+            at = input_gradient(model, point, labels, loss=cross_entropy, layout=layout)
+            point = threat.step(point, at.gradient, size=size, origin=images)
+            walked[step] = point
+    return [walked[step] for step in steps]
+
+
+def in_parts(
+    measure: Evaluation, model: nn.Module, data: Dataset, *, kept: Path, progress: Callable[[float], None], size: int
+) -> dict[str, Any]:
+    """The same evaluation, so many images at a time: each part is kept in a folder, and not measured again.
+
+    ``progress`` is called with the share that is done.
+    """
+    parts: list[dict[str, Any]] = []
+    for start in range(0, len(data), size):
+        path = kept / f"{start}.json"
+        if not path.is_file():
+            part = measure(model, data.take(np.arange(start, min(start + size, len(data)))))
+            write_atomically(path, json.dumps(part).encode())
+        parts.append(json.loads(path.read_text()))
+        progress(min(start + size, len(data)) / len(data))
+    return {
+        "images": len(data),
+        "steps": list(measure.steps),
+        "standing": {name: sum(part["standing"][name] for part in parts) for name in parts[0]["standing"]},
+        "loss": {
+            name: math.fsum(part["loss"][name] * part["images"] for part in parts) / len(data)
+            for name in parts[0]["loss"]
+        },
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """Mean loss and images standing against epsilon, under FGSM, R-FGSM and PGD, as in figures 1 to 4.
+
+    PGD takes ``steps`` steps that grow with epsilon: of ``step_size`` at ``epsilon``.
+    """
+
+    epsilon: float
+    epsilons: Sequence[float]
+    noise: float
+    steps: int
+    step_size: float
+    seed: int = 0
+    batches: Batches = field(default_factory=lambda: Batches(size=BATCH))
+
+    def __call__(self, model: nn.Module, data: Dataset) -> dict[str, Any]:
+        """By attack, loss and images standing for each epsilon; epsilon 0 comes first."""
+
+        def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            rows = [
+                _logits(model, points) for attack in ATTACKS for points in self.points(attack, model, images, labels)
+            ]
+            losses = [cross_entropy(logits.double(), labels) for logits in rows]
+            return torch.stack(losses, 1), torch.stack([logits.argmax(1) == labels for logits in rows], 1)
+
+        columns = self.batches(measure, data.images, data.labels)
+        losses, standing = (one.view(len(one), len(ATTACKS), -1) for one in columns)
+        found = {
+            attack: {"loss": losses[:, row].mean(0).tolist(), "standing": standing[:, row].sum(0).tolist()}
+            for row, attack in enumerate(ATTACKS)
+        }
+        return {"images": len(data), "epsilons": [0.0, *self.epsilons], **found}
+
+    def points(self, attack: str, model: nn.Module, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
+        """The images of one attack, for epsilon 0 and each epsilon."""
+        yield images
+        sweep: Any = {"epsilons": self.epsilons, "loss": cross_entropy}
+        if attack == "FGSM":
+            yield from FGSM.sweep(model, images, labels, **sweep)
+        elif attack == "R-FGSM":
+            yield from RFGSM.sweep(model, images, labels, **sweep, alpha=self.noise, seed=self.seed)
+        else:
+            for one in self.epsilons:
+                size = self.step_size * one / self.epsilon
+                pgd = PGD(
+                    epsilon=one, steps=self.steps, step_size=size, keep="last", loss=cross_entropy, seed=self.seed
+                )
+                yield pgd(model, images, labels)
+
+
+ATTACKS = ("FGSM", "R-FGSM", "PGD")
+"""Those of the curves, by the names that the figures give them."""
+
+
+def alignment(
+    model: nn.Module, data: Dataset, *, noise: float, epsilon: float, seed: int, batches: Batches
+) -> dict[str, float]:
+    """Mean cosine of the loss's gradients at an image and beside it: section 4.2 has it that masking makes it small.
+
+    Beside it is ``"noise"``, R-FGSM's offset of this size, and ``"ball"``, a uniform point within epsilon. The gradient
+    is that of log-odds, whose direction is cross entropy's and which does not round to 0.
+    """
+
+    def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        beside = Linf(epsilon=noise).step(images, random_signs(images, seed=seed), size=noise)
+        points = (images, beside, Linf(epsilon=epsilon).random_start(images, seed=seed))
+        with undisturbed(model, seed=seed):
+            own, *others = (input_gradient(model, point, labels, loss=log_odds).gradient.flatten(1) for point in points)
+        return tuple(functional.cosine_similarity(own.double(), other.double(), eps=1e-300) for other in others)
+
+    near, far = batches(measure, data.images, data.labels)
+    return {"noise": near.mean().item(), "ball": far.mean().item()}
+
+
+def standing(model: nn.Module, attack: Attack, data: Dataset, batches: Batches) -> int:
+    """How many images stand under one attack."""
+    return int(Trial(attacks=[attack], batches=batches)(model, data.images, data.labels).correct.sum())
+
+
+def evaluation(config: Config, batches: Batches) -> Evaluation:
+    """As this run evaluates."""
+    return Evaluation(
+        epsilon=config.epsilon, step_size=config.step_size, steps=config.steps, seed=config.seed, batches=batches
+    )
+
+
+def _logits(model: nn.Module, images: Tensor) -> Tensor:
+    with undisturbed(model), torch.no_grad():
+        logits: Tensor = model(images)
+    return logits

@@ -1,0 +1,77 @@
+"""The audit of a pair whose truth has been written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unmask.auditing.runner import audit
+from unmask.models.weights import digest
+from unmask_experiments.moments import finite
+from unmask_experiments.sweeps import read_run
+from unmask_experiments.sweeps.runs import record_of
+from unmask_experiments.zoo.cases import Case
+from unmask_experiments.zoo.floors import as_text
+from unmask_experiments.zoo.networks import audited_images, batches, kept_network
+
+
+def truth_of(case: Case, folder: Path) -> dict[str, Any]:
+    """The record of a pair's truth, checked.
+
+    Raises:
+        ValueError: there is none, or it was changed.
+    """
+    path = record_of(folder / "truth", case)
+    if not path.is_file():
+        raise ValueError(f"{path}: expected the truth of {case.name} before its audit, found none")
+    return read_run(path)
+
+
+def audited(
+    case: Case, *, work: Path, progress: Callable[[float], None] = lambda share: None, folder: Path
+) -> dict[str, Any]:
+    """What the audit says of a pair, with the digest of the truth that was there before it.
+
+    Raises:
+        ValueError: its truth is missing, was changed, is of other weights, or leaves the pair out.
+    """
+    truth = truth_of(case, folder)
+    if truth["result"]["truth"] == "excluded":
+        raise ValueError(f"{case.name}: expected a pair whose truth is decided, got one that is left out")
+    network = kept_network(case, work)
+    if (weights := digest(network)) != truth["result"]["weights"]:
+        raise ValueError(f"{case.name}: expected the weights {truth['result']['weights']} of its truth, got {weights}")
+    data, cut = audited_images(case.data, case.images), batches()
+    report = audit(
+        case.published(network),
+        data.images,
+        data.labels,
+        epsilon=case.epsilon,
+        reference=case.attack(),
+        batch_size=cut.size,
+        device=cut.device,
+        seed=case.seed,
+        subject=case.name,
+        data=case.data,
+        progress=lambda stage, share: progress(share),
+    )
+    found: dict[str, Any] = finite(
+        {
+            "truth": truth["digest"],
+            "weights": weights,
+            "verdict": report.verdict,
+            "causes": list(report.causes),
+            "weaknesses": [one.name for one in report.decision.weaknesses],
+            "reason": report.decision.reason,
+            "clean": report.clean.count,
+            "claimed": report.claimed.count,
+            "robust": report.robust.count,
+            "images": report.samples,
+            "seconds": round(report.seconds, 1),
+            "not_run": sorted(report.not_run),
+            "symptoms": {one.name: [float(f"{one.value:.4g}"), one.fired] for one in report.findings},
+            "worst": as_text(report.correct["worst case"]),
+        }
+    )
+    return found

