@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unmask.attacks import Attack, Outcome, Trial
 from unmask.auditing.cache import Kept
+from unmask.auditing.worst import Worst
 from unmask.numerics import Batches, Model, drawn
-from unmask.reports.adversarial_examples import Worst
 
 Progress = Callable[[str, float], None]
 """Called with what is being done, and the share of all work that has been done, in [0, 1]."""
