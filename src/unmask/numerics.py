@@ -243,12 +243,15 @@ def seed_all(seed: int) -> None:
         torch.cuda.manual_seed_all(seed)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batches:
     """Run a function of (images, labels) batch by batch on a device, halving the batch when memory runs out.
 
-    The function returns a tensor, or a tuple of tensors, with one row per example; the joined rows come back on the
-    CPU. ``progress`` is called with the number of examples each batch has finished.
+    It is a value: the size that a call was forced down to is that call's own, so that calls may be nested and shared.
+
+    Attributes:
+        size: the most examples that the function gets at a time.
+        device: the device on which it gets them; by default they stay where they are.
 
     Raises:
         ValueError: the size is not positive.
@@ -261,32 +264,45 @@ class Batches:
 
     size: int = 128
     device: str | torch.device | None = None
-    progress: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"batch size: expected a whole number above 0, got {self.size}")
 
     def __call__(
-        self, function: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]], images: Tensor, labels: Tensor
+        self,
+        function: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]],
+        images: Tensor,
+        labels: Tensor,
+        *,
+        progress: Callable[[int], None] | None = None,
     ) -> tuple[Tensor, ...]:
-        """Apply ``function`` to all examples, in order."""
+        """Apply ``function`` to all examples, in order, and return the joined rows on the CPU.
+
+        Args:
+            function: returns a tensor, or a tuple of tensors, with one row per example.
+            images: (N, ...); ``labels`` (N,).
+            progress: called with the number of examples that each batch has finished.
+
+        Raises:
+            RuntimeError: memory runs out for a single example.
+        """
         rows: list[tuple[Tensor, ...]] = []
-        done = 0
+        size, done = self.size, 0
         while done < len(images) or not rows:
-            part = slice(done, done + self.size)
+            part, truth = images[done : done + size], labels[done : done + size]
             try:
-                result = function(images[part].to(self.device), labels[part].to(self.device))
+                result = function(part.to(self.device), truth.to(self.device))
             except RuntimeError as error:
-                if not out_of_memory(error) or self.size == 1:
+                if not out_of_memory(error) or size == 1:
                     raise
-                self.size //= 2
+                size //= 2
                 continue
             result = result if isinstance(result, tuple) else (result,)
             rows.append(tuple(one.detach().cpu() for one in result))
-            done += self.size
-            if self.progress:
-                self.progress(len(rows[-1][0]))
+            done += len(part)
+            if progress:
+                progress(len(part))
         return tuple(torch.cat(column) for column in zip(*rows, strict=True))
 
 

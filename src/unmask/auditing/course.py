@@ -16,8 +16,8 @@ from unmask.auditing.curves import curves_of
 from unmask.auditing.ledger import OutOfTimeError
 from unmask.auditing.preflight import Subject
 from unmask.auditing.settings import RefusedError
-from unmask.auditing.worst import Worst, reexamined
 from unmask.numerics import Batches
+from unmask.reports.adversarial_examples import Worst, reexamined
 from unmask.reports.record import Curve, Finding
 
 NO_TIME = "no time"

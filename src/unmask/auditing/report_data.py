@@ -14,11 +14,11 @@ from torch import Tensor
 from unmask import __version__
 from unmask.attacks import Outcome
 from unmask.attacks.trial import examined
-from unmask.auditing.worst import Worst
 from unmask.gradients import input_gradient
 from unmask.losses import log_odds
 from unmask.numerics import Batches, Model, derive_seed, random_signs, undisturbed
-from unmask.reports.record import Example, Histogram, Surface
+from unmask.reports.adversarial_examples import Worst
+from unmask.reports.record import Histogram, Specimen, Surface
 
 SPECIMENS = (18, 6, 6)
 """How many of those that the reference attack left standing, of those it felled, and of those that withstood all."""
@@ -60,7 +60,7 @@ def specimens(
     *,
     attacks: Sequence[str],
     classes: Sequence[str] | None = None,
-) -> list[Example]:
+) -> list[Specimen]:
     """Examples worth a look: those that the reference attack left standing and another felled, and some of the rest.
 
     Of each kind the attacks that felled them take turns, so that as many attacks as possible can be seen at work; how
@@ -81,7 +81,7 @@ def specimens(
         return str(int(label)) if classes is None else classes[int(label)]
 
     return [
-        Example(
+        Specimen(
             index=index,
             shape=list(images.shape[1:]),
             clean=_encoded(images[index]),

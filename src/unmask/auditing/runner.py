@@ -21,12 +21,11 @@ from unmask.auditing.ledger import Ledger, Progress
 from unmask.auditing.preflight import Subject, check_twin, chosen, examine, gather
 from unmask.auditing.report_data import environment, log_odds_histogram, loss_surfaces, specimens
 from unmask.auditing.verdict import decide
-from unmask.auditing.worst import collect
 from unmask.data.dataset import images_digest
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches, Model
 from unmask.reports import Report
-from unmask.reports.adversarial_examples import pack
+from unmask.reports.adversarial_examples import collect, pack
 from unmask.reports.record import AttackResult
 from unmask.statistics import Proportion, proportion
 from unmask.threats import parse_epsilon
@@ -46,14 +45,14 @@ def audit(
     epsilon: float | str,
     reference: Attack | None = None,
     attacks: Sequence[Attack] = (),
-    surrogate: Model | None = None,
+    twin: Model | None = None,
     device: str | torch.device | None = None,
     batch_size: int = 128,
     budget: float | None = None,
     effort: Effort = FULL,
     seed: int = 0,
-    model_name: str = "model",
-    data_name: str = "images",
+    subject: str = "model",
+    data: str = "images",
     classes: Sequence[str] | None = None,
     progress: Progress | None = None,
     keep: Path | str | None = None,
@@ -69,7 +68,7 @@ def audit(
             gives no gradients.
         attacks: your own, any callables that take the model, images and labels to images: where one fools more than
             gradients do, the model is masked, and the worst case counts what it finds.
-        surrogate: the same classifier without its defence, if you have it: attacks on it are tried on the model.
+        twin: the same classifier without its defence, if you have it: attacks on it are tried on the model.
         device: where to work; by default where the model is.
         batch_size: how many images at once; halved by itself when memory runs out.
         budget: seconds to work for; an attack that will presumably take longer than is left is not begun, and listed as
@@ -81,7 +80,7 @@ def audit(
             emptied in the end. Attacks that are not of this library, or on networks of yours, are run again.
 
     Raises:
-        ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, the surrogate
+        ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, the twin
             does not return as many or gives no gradients, or the reference or another attack cannot be called as one,
             returns no images, or leaves the ball or [0, 1].
 
@@ -103,9 +102,9 @@ def audit(
         rows = chosen(images, effort.images, seed)
         images, labels = images[rows], labels[rows]
     audited = examine(model, images, labels, batches=batches, classes=None if classes is None else len(classes))
-    if surrogate is not None:
-        check_twin(surrogate, audited.images, audited.labels, batches=batches, classes=audited.classes)
-    settings = (bound, seed, effort, surrogate, audited.answers)
+    if twin is not None:
+        check_twin(twin, audited.images, audited.labels, batches=batches, classes=audited.classes)
+    settings = (bound, seed, effort, twin, audited.answers)
     kept = Kept(folder=Path(keep), task=task_of(model, images, labels, *settings)) if keep else None
     ledger = Ledger(
         images=audited.images,
@@ -127,14 +126,14 @@ def audit(
         classes=audited.classes,
         effort=effort,
         random=audited.random,
-        twin=surrogate,
+        twin=twin,
         own=attacks,
     )
     battery = Battery(kit, gradients=audited.gradients)
     ledger.expected = battery.expected
     found = run(battery, audited)
     task = images_digest(images, labels)
-    report = _report(battery, audited, found, subject=model_name, data=data_name, names=classes, task=task, total=total)
+    report = _report(battery, audited, found, subject=subject, data=data, names=classes, task=task, total=total)
     if kept:
         kept.clear()
     return report
@@ -154,7 +153,7 @@ def _report(
     """Decide, and put everything into one report; ``task`` is the digest of what was audited, of ``total`` images."""
     kit, ledger, images, labels = battery.kit, battery.kit.ledger, audited.images, audited.labels
     clean, claimed, worst = found.clean, found.claimed, found.worst
-    correct = {"clean": clean.correct, "claimed": claimed.correct, "robust": worst.correct}
+    correct = {"clean": clean.correct, "claimed": claimed.correct, "worst case": worst.correct}
     shares = {name: _share(held) for name, held in correct.items()}
     attacks = [_result(*entry) for entry in ledger.entries[1:]]
     called = [attack.name for attack in attacks]
@@ -162,24 +161,24 @@ def _report(
     shown = specimens(images, labels, clean, claimed, worst, attacks=called, classes=names)
     few = [one.index for one in shown[:SURFACES]] if audited.gradients else []
     not_run = battery.not_run | found.unanswered
-    known: dict[str, Any] = {"clean": shares["clean"], "left": shares["robust"], "not_run": not_run}
+    known: dict[str, Any] = {"clean": shares["clean"], "left": shares["worst case"], "not_run": not_run}
     decision = decide(found.findings, classes=audited.classes, claimed=found.said, **known)
     return Report(
-        model_name=subject,
-        data_name=data,
+        subject=subject,
+        data=data,
         samples=len(labels),
         classes=audited.classes,
         epsilon=kit.epsilon,
         reference=Trial(attacks=[kit.reference]).settings,
         clean=shares["clean"],
         claimed=shares["claimed"],
-        robust=shares["robust"],
+        robust=shares["worst case"],
         decision=decision,
         findings=found.findings,
         attacks=attacks,
         curves=found.curves,
         histograms=[log_odds_histogram((-clean.loss).tolist())],
-        examples=shown,
+        specimens=shown,
         surfaces=loss_surfaces(
             audited.model, images, labels, rows=few, epsilon=kit.epsilon, seed=kit.seed, batches=ledger.batches
         ),
@@ -189,10 +188,10 @@ def _report(
         environment=environment(torch.device(ledger.batches.device or "cpu"), images.dtype),
         correct={name: held.tolist() for name, held in correct.items()},
         images_digest=task,
-        adversarial_examples_digest=hashlib.sha256(evidence).hexdigest(),
+        evidence_digest=hashlib.sha256(evidence).hexdigest(),
         not_run=not_run | found.left_out | battery.skipped,
-        adversarial_examples=evidence,
-        images_given=total if total > len(labels) else 0,
+        evidence=evidence,
+        given=total if total > len(labels) else 0,
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from unmask.reports.record import Cause, Finding, Verdict
-from unmask.statistics import PairedGain, Proportion, paired_gain, quantile
+from unmask.statistics import PairedGain, Proportion, paired_gain, proportion, quantile
 
 EFFECT = 0.02
 """What remains matters if it is more than this share of all examples."""

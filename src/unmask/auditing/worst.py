@@ -1,4 +1,4 @@
-"""The worst image of each example over the attacks of an audit."""
+"""The worst image found of each example over all attacks, from which the robust accuracy follows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from unmask.reports.adversarial_examples import AdversarialExamples
 class Worst:
     """The worst image of each example over several attacks: misclassified before classified correctly, then by margin.
 
-    Of several that fool the model the one with the highest margin is kept, so that another machine's rounding does
-    not undo it. What is misclassified without any attack stays as it is.
+    Of several misclassified images the one with the highest margin is kept, so that another machine's rounding does
+    not undo it. An example that is misclassified without any attack keeps its clean image.
 
     Attributes:
         images: (N, C, H, W); ``predictions`` (N,) on them; ``correct`` (N,) bool.
-        attack: which outcome each came from, by number; the first, 0, is no attack.
+        attack: the outcome that each image came from, by number; 0 is the clean outcome.
 
     Example:
         >>> images, label = torch.zeros(1, 1, 1, 2), torch.tensor([0])
@@ -54,7 +54,7 @@ class Worst:
         self.attack[rows[new]] = self._added
 
     def nearest(self, share: float, *, among: Tensor) -> Tensor:
-        """The numbers, rising, of those nearest to the boundary by their margin, of the examples that ``among`` marks.
+        """Return the rows, rising, nearest to the boundary by margin, of the examples that ``among`` marks.
 
         They are at most that share of all examples.
 
@@ -69,34 +69,34 @@ class Worst:
         return rows[nearest].sort().values
 
 
-def reexamined(worst: Worst, claimed: Tensor, images: Tensor, examine: Callable[[Tensor], Outcome]) -> Worst:
-    """The worst of each example when all is looked at once more, by ``examine``: image, claimed image, worst image.
+def evaluated_again(worst: Worst, claimed: Tensor, images: Tensor, evaluate: Callable[[Tensor], Outcome]) -> Worst:
+    """Return the worst of each example when clean, claimed and worst image are evaluated once more.
 
-    For models that answer at random: the worst over many attacks is also the unluckiest of as many draws, and this
-    takes the luck out of it.
+    For models that answer at random: the worst over many attacks is also the unluckiest of as many draws. New draws
+    take that bias out.
 
     Example:
         >>> images, label, right, wrong = torch.zeros(1, 1, 1, 2), torch.tensor([0]), *torch.eye(2).split(1)
         >>> worst = Worst(Outcome.of(images, right, label))
         >>> worst.add(Outcome.of(images + 0.5, wrong, label))
         >>> lucky = lambda found: Outcome.of(found, right, label)
-        >>> worst.correct.item(), reexamined(worst, images, images, lucky).correct.item()
+        >>> worst.correct.item(), evaluated_again(worst, images, images, lucky).correct.item()
         (False, True)
     """
-    anew = Worst(examine(images))
+    anew = Worst(evaluate(images))
     for found in (claimed, worst.images):
-        anew.add(examine(found))
+        anew.add(evaluate(found))
     anew.attack = torch.where(anew.attack == 2, worst.attack, anew.attack)
     return anew
 
 
-def collect(worst: Worst, images: Tensor, labels: Tensor) -> AdversarialExamples:
-    """What fooled the model, next to the clean images.
+def adversarial_examples(worst: Worst, images: Tensor, labels: Tensor) -> AdversarialExamples:
+    """Return the examples that are misclassified, next to their clean images.
 
     Example:
         >>> images, label = torch.zeros(1, 1, 1, 2), torch.tensor([0])
         >>> worst = Worst(Outcome.of(images, torch.tensor([[0.0, 0.5]]), label))
-        >>> collect(worst, images, label).attack
+        >>> adversarial_examples(worst, images, label).attack
         tensor([-1])
     """
     index = (~worst.correct).nonzero().squeeze(1)

@@ -69,7 +69,7 @@ class Activations:
             f"than {100 * FEW:.0f} % of its units outside their flat part.",
             advice="Search with queries or by transfer, start from many random points, or let a leaky stand-in replace "
             "the activation in the backward pass. A lower learning rate keeps units alive.",
-            values={"active": active.double().tolist()},
+            evidence={"active": active.double().tolist()},
             **self.repair(fired, model, images, labels),
         )
 

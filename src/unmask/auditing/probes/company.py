@@ -42,7 +42,7 @@ class Company:
             threshold=self.threshold,
             fired=value > self.threshold,
             symptom=f"The logits of {100 * value:.1f} % of the images depend on which other images share their batch.",
-            remedy="each image in a batch of its own",
+            intervention="each image in a batch of its own",
             control="batches as they are",
             before=[],
             after=[],

@@ -68,7 +68,7 @@ class Direction:
             symptom=f"On {100 * value:.1f} % of the images the gradient of the log-odds leads elsewhere, or nowhere, "
             f"next to that of {self.what}.",
             advice=self.advice,
-            values={"agreement": alike.double().tolist()},
+            evidence={"agreement": alike.double().tolist()},
             **self.repair(fired, model, images, labels),
         )
 

@@ -75,7 +75,7 @@ class FiniteDifferences:
             f"(median correlation with finite differences {cosine.double().median():.2f}).",
             advice="A backward pass does not match its forward pass, or the loss jumps at every scale: attack with "
             "differences, queries or a differentiable stand-in.",
-            values={"cosine": cosine.double().tolist()},
+            evidence={"cosine": cosine.double().tolist()},
             **self.repair(fired, model, images, labels),
         )
 

@@ -63,12 +63,12 @@ class Leaking:
             f"{shares[2]:.1f} % under one from a random start and {shares[3]:.1f} % under many; from one step to many "
             f"the loss rises by {gap:.3g} nats more, and the two single steps' logits are {distance:.3g} apart "
             "(means).",
-            remedy=f"many steps ({self.many.name})",
+            intervention=f"many steps ({self.many.name})",
             control=f"one step ({self.one.name})",
             before=[],
             after=[],
             advice="The model reads the label from the step: judge it by attacks that it was not trained with.",
-            values={"logit distance": apart.nan_to_num().tolist()},
+            evidence={"logit distance": apart.nan_to_num().tolist()},
         )
 
     def _apart(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:

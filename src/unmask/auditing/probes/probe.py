@@ -79,7 +79,7 @@ class Repair:
         if fired and not rows:
             before, after = self._compare(model, images, labels)
         return {
-            "remedy": f"{self.does} ({self.remedy.name})",
+            "intervention": f"{self.does} ({self.remedy.name})",
             "control": f"{self.against} ({self.control.name})",
             "before": before,
             "after": after,

@@ -51,7 +51,7 @@ class Randomness:
             f"images, and another class on {100 * flipped.double().mean():.1f} %.",
             advice="Attack with gradients averaged over many draws, and evaluate over several draws or with the "
             "randomness fixed; one draw's gradient belongs to a network that no longer exists when it is used.",
-            values={"apart": apart.double().tolist(), "flipped": flipped.tolist()},
+            evidence={"apart": apart.double().tolist(), "flipped": flipped.tolist()},
             **self.repair(fired, model, images, labels),
         )
 

@@ -75,7 +75,7 @@ class Broken:
             symptom=f"Of the reference attack: {'; '.join(faults)}."
             if faults
             else "The reference attack moves images.",
-            remedy=f"an attack that is known to work ({self.repair_by.name})",
+            intervention=f"an attack that is known to work ({self.repair_by.name})",
             control=f"the reference attack ({self.reference.name})",
             before=before,
             after=after,

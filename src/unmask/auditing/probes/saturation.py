@@ -60,7 +60,7 @@ class Saturation:
             advice="Attack with the log-odds loss (the default in unmask) or in float64; do not report accuracies from "
             "cross-entropy gradients in float32. Training shorter, with weight decay or a lower learning rate keeps "
             "the log-odds small.",
-            values={
+            evidence={
                 "log odds": lead.double().tolist(),
                 "saturated": saturated.tolist(),
                 "zero gradient": zero.tolist(),

@@ -80,7 +80,7 @@ class Smoothness:
             **self._repaired(fired, model, images, labels),
             advice="Do not trust single-step attacks on this model; report PGD with many small steps and restarts. If "
             "it was trained with FGSM, train with the logit-distance objective or with PGD instead.",
-            values={"missed": missed.tolist()},
+            evidence={"missed": missed.tolist()},
         )
 
     def _repaired(self, fired: bool, model: Model, images: Tensor, labels: Tensor) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Strength:
             threshold=self.threshold,
             fired=value > self.threshold,
             symptom=self.symptom.format(*(100 * share for share in shares)),
-            remedy=f"{self.does} ({self.remedy.name})",
+            intervention=f"{self.does} ({self.remedy.name})",
             control=f"{self.against} ({self.control.name})",
             before=before.tolist(),
             after=after.tolist(),

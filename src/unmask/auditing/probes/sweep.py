@@ -56,7 +56,7 @@ class Sweep:
             fired=value > self.threshold,
             symptom="At epsilon 1, where any image may become any other, the reference attack leaves "
             f"{100 * value:.1f} % correct.",
-            remedy="each image replaced by one of another class",
+            intervention="each image replaced by one of another class",
             control=f"the reference attack at epsilon 1 ({self.control.name})",
             before=before.tolist(),
             after=after.tolist(),
@@ -105,7 +105,7 @@ class Rising:
             fired=value > self.threshold,
             symptom=f"With twice epsilon the reference attack leaves {shares[1]:.1f} % of {len(part.rows)} images "
             f"correct, where it leaves {shares[0]:.1f} % with epsilon.",
-            remedy="the images found at epsilon",
+            intervention="the images found at epsilon",
             control=f"the reference attack at twice epsilon ({self.further.name})",
             before=[],
             after=[],

@@ -62,7 +62,7 @@ class Vanishing:
             "attack ends.",
             advice="Something between the image and the logits stops the gradient: a rounding or thresholding step, "
             "detached tensors, dead or saturated units. Attack a differentiable stand-in for it, or query only.",
-            values={
+            evidence={
                 "zero gradient": zero.tolist(),
                 "non-finite gradient": broken.tolist(),
                 "no way on": (stuck | torn).tolist(),
