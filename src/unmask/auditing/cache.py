@@ -21,6 +21,9 @@ from unmask.numerics import Model
 if TYPE_CHECKING:
     from unmask.auditing.evaluator import Trial
 
+OWN = ("unmask.attacks", "unmask.losses", "unmask.auditing")
+"""The modules of this package whose code a trial's settings name in full."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
@@ -92,7 +95,8 @@ def _is_own(part: object) -> bool:
     if not callable(part):
         return True
     owner = part if hasattr(part, "__qualname__") else type(part)
-    if isinstance(part, nn.Module) or not owner.__module__.startswith(("unmask.attacks", "unmask.losses")):
+    module = getattr(owner, "__module__", None) or ""
+    if isinstance(part, nn.Module) or not module.startswith(OWN):
         return False
     return not is_dataclass(part) or all(_is_own(getattr(part, one.name)) for one in fields(part))
 

@@ -33,6 +33,14 @@ class OutOfTimeError(Exception):
     """
 
 
+class Omission(NamedTuple):
+    """Something that was not run: its name, the reason, and whether it leaves the verdict's question open."""
+
+    name: str
+    reason: str
+    open: bool = False
+
+
 class Proxy(NamedTuple):
     """A model that attacks are made on in place of the audited one, which judges the images that they find.
 
@@ -112,7 +120,7 @@ class Evaluator:
         judge: decides whether an image is misclassified, where that is not the model itself.
         cache: keeps outcomes on disk, and finds them again after a kill.
         entries: the trials that were run, in order.
-        not_run: what there was no time for or could not be run, and why.
+        not_run: everything that was left out, and why.
 
     Example:
         >>> from unmask.attacks import FGSM
@@ -134,7 +142,7 @@ class Evaluator:
     judge: Model | None = None
     cache: Cache | None = None
     entries: list[Entry] = field(default_factory=list, init=False)
-    not_run: dict[str, str] = field(default_factory=dict, init=False)
+    not_run: list[Omission] = field(default_factory=list, init=False)
     _worst: Worst | None = field(default=None, init=False)
     _trials: list[Trial] = field(default_factory=list, init=False)
     _outcomes: dict[tuple[int, bytes | None], Outcome] = field(default_factory=dict, init=False)
