@@ -39,9 +39,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unmask import adapters, attacks, data, gradients, losses, models, reports, threats, training
     from unmask.attacks import as_attack, evaluate
-    from unmask.auditing import FULL, QUICK, Effort, audit, verify
+    from unmask.auditing import FULL, QUICK, Effort, audit
+    from unmask.auditing.verification import verify
     from unmask.reports import Report, compare
-    from unmask.training import Trainer, Watch, objectives
+    from unmask.training import Trainer, objectives
+    from unmask.training.watch import Watch
 
 __version__ = "0.2.0"
 
@@ -72,9 +74,11 @@ __all__ = [  # noqa: RUF022  # in the order of dir()
 
 _SOURCES = {
     "unmask.attacks": ("as_attack", "evaluate"),
-    "unmask.auditing": ("Effort", "FULL", "QUICK", "audit", "verify"),
+    "unmask.auditing": ("Effort", "FULL", "QUICK", "audit"),
+    "unmask.auditing.verification": ("verify",),
     "unmask.reports": ("Report", "compare"),
-    "unmask.training": ("Trainer", "Watch"),
+    "unmask.training": ("Trainer",),
+    "unmask.training.watch": ("Watch",),
 }
 _SOURCE_OF = {name: source for source, names in _SOURCES.items() for name in names}
 
