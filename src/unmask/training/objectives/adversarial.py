@@ -39,7 +39,8 @@ class Adversarial:
 
     Cost: with an attack of one step 5 passes, with clean images too 8; with PGD of k steps that keeps the last, 3 + 2k.
     Published for MNIST at epsilon 0.3 (Vivek et al. 2019, Table 3, which leaves open whether there were clean images
-    too), accuracy on clean images, under FGSM and under PGD-100: trained on FGSM 99.34, 89.04 and 0.01; R-FGSM 93.92, 57.06 and 28.76; PGD 98.41, 95.56 and 91.13.
+    too), accuracy on clean images, under FGSM and under PGD-100: trained on FGSM 99.34, 89.04 and 0.01; R-FGSM 93.92,
+    57.06 and 28.76; PGD 98.41, 95.56 and 91.13.
 
     Attributes:
         attack: makes the adversarial images, of this package or any callable ``attack(model, images, labels)``. If it

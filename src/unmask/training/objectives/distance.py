@@ -90,9 +90,9 @@ class StepDistance:
     2018) with the attack's start in place of the clean image and without cross entropy there; no paper's figures belong
     to it. On MNIST at epsilon 0.3 it did not keep training from masking: ``results/README.md``, single-step.
 
-    The attack's own pass is the one that the loss trains on, so nothing is computed twice. Cost: 7 passes. That pass must
-    then be in the mode that the loss wants: in training the attack is made through batch statistics and dropout, not in
-    evaluation mode as elsewhere. One batch follows from the other, so batch norm sees them apart.
+    The attack's own pass is the one that the loss trains on, so nothing is computed twice. Cost: 7 passes. That pass
+    must then be in the mode that the loss wants: in training the attack is made through batch statistics and dropout,
+    not in evaluation mode as elsewhere. One batch follows from the other, so batch norm sees them apart.
 
     Attributes:
         epsilon: the bound; a number in [0, 1] or text such as ``"8/255"``.

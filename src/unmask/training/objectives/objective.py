@@ -152,7 +152,7 @@ def at_step(attack: AnyAttack, step: int) -> AnyAttack:
 
 
 def changed(part: T, name: str, change: Callable[[Any], Any]) -> T:
-    """Return a dataclass, and the attacks and objectives within it, with a field changed wherever there is one so called.
+    """Return a dataclass, and the attacks and objectives within it, with a field changed where they have it.
 
     Example:
         >>> from unmask.attacks import RFGSM
@@ -172,7 +172,7 @@ def changed(part: T, name: str, change: Callable[[Any], Any]) -> T:
 
 
 def is_ours(objective: Objective) -> bool:
-    """Return True if an objective, and the one within it, is of this package: its loss is then at least a cross entropy.
+    """Return True if an objective, and the one within it, is of this package: its loss is a cross entropy or more.
 
     Example:
         >>> is_ours(lambda model, images, labels, *, step: model(images).sum())

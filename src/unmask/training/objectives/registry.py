@@ -96,7 +96,12 @@ def build(name: str, **settings: Any) -> Objective:
     if not loss:
         return objective
     replaced: list[Loss] = []
-    objective = changed(objective, "loss", lambda old: (replaced.append(old), LOSSES[loss])[1])
+
+    def replace_loss(old: Loss) -> Loss:
+        replaced.append(old)
+        return LOSSES[loss]
+
+    objective = changed(objective, "loss", replace_loss)
     if not replaced:
         raise ValueError(f"objective: expected {name.removesuffix(f'-{loss}')}, which has no other loss, got {name}")
     return objective
