@@ -55,8 +55,9 @@ class Block(nn.Module):
 def resnet(*, depth: int = 18, inputs: Shape = (3, 32, 32), classes: int = 10, width: int = 64) -> nn.Sequential:
     """Make a ResNet to logits (N, classes).
 
-    It has four stages of residual blocks, then the mean over pixels and a linear layer. The stages have 1, 2, 4 and 8 times ``width`` channels, and each after the first halves the image, which may have
-    any size. ``width=16`` suits a machine without a GPU.
+    It has four stages of residual blocks, then the mean over pixels and a linear layer. The stages have 1, 2, 4 and 8
+    times ``width`` channels, and each after the first halves the image, which may have any size. ``width=16`` suits a
+    machine without a GPU.
 
     Raises:
         ValueError: ``depth`` is not 18 or 34, or another option is not possible.

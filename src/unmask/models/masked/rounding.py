@@ -36,7 +36,8 @@ class Quantised(nn.Module):
     1)). What the wrapped model gets right throughout epsilon + h is robust here at epsilon. The other bound needs a
     model whose strongest perturbation lies in a corner of the ball, as a linear one's does: what is robust here at an
     epsilon of h or more, it gets right throughout epsilon - h. Any other may err between the levels alone, and is then
-    truly more robust when rounded. BPDA, which passes the gradient through the rounding, is the remedy (Athalye et al. 2018).
+    truly more robust when rounded. BPDA, which passes the gradient through the rounding, is the remedy (Athalye et al.
+    2018).
 
     Raises:
         ValueError: ``levels`` is not a whole number of at least 2.
