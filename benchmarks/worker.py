@@ -44,8 +44,8 @@ def perceptron(*, rounds: int, updates: int = 2_000) -> Comparison:
 def _process(contestant: str, updates: int) -> tuple[float, float]:
     """Seconds of the updates and the peak memory in MB of a process that does them on one thread."""
     command = [sys.executable, "-m", "benchmarks.worker", contestant, str(updates)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    run_environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    answer = subprocess.run(command, env=run_environment, stdout=subprocess.PIPE, check=True, text=True)
     seconds, peak = json.loads(answer.stdout)
     return seconds, peak
 

@@ -16,8 +16,8 @@ import click
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from unmask_experiments.sweeps import environment
-from unmask_experiments.zoo.networks import Network, audited_images, batches, kept_network
+from unmask_experiments.sweeps import run_environment
+from unmask_experiments.zoo.networks import Network, audited_images, batches, trained_network
 
 from benchmarks.__main__ import machine, versions
 from unmask.attacks.trial import predict
@@ -61,7 +61,7 @@ def main(images: int, threads: int, work: Path, only: str | None, steps: int, qu
     record: dict[str, Any] = {
         "command": f"python -m benchmarks.worst_case --images {images} --threads {threads} --work WORK",
         "machine": machine() | {"threads": threads},
-        "commit": environment(0)["commit"],
+        "commit": run_environment(0)["commit"],
         "versions": versions(),
         "epsilon": EPSILON,
         "steps": steps,
@@ -85,7 +85,7 @@ def compare(name: str, work: Path, *, images: int, threads: int, steps: int, que
     """
     torch.set_num_threads(threads)
     data = audited_images("mnist", images)
-    model = kept_network(NETWORKS[name], work / "worst-case" / str(list(NETWORKS).index(name)))
+    model = trained_network(NETWORKS[name], work / "worst-case" / str(list(NETWORKS).index(name)))
     quick, full = (_audited(model, data, **effort) for effort in ({"effort": QUICK}, {}))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     theirs = autoattack(model, data, steps=steps, queries=queries)

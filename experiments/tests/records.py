@@ -134,7 +134,7 @@ def masked() -> AuditRecord:
         specimens=[specimen(3, "8", "FGSM with log-odds"), specimen(7, "9", "PGD"), specimen(12, "2", None, 0.03)],
         surfaces=[surface(3, 40.0), surface(7, 4.0)],
         notes=["The images were scaled from 0 to 255 into [0, 1].", "Square ran on 500 of the 1000 examples."],
-        seconds=41.3, environment={"unmask": "0.1.0", "torch": "2.6.0", "device": "cpu", "precision": "float32"},
+        seconds=41.3, run_environment={"unmask": "0.1.0", "torch": "2.6.0", "device": "cpu", "precision": "float32"},
     )  # fmt: skip
 
 

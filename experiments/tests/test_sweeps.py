@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 import pytest
-from unmask_experiments.sweeps import SweepError, attempt, identify, read_run, runs, sweep
+from unmask_experiments.sweeps import SweepError, execute, identify, read_run, runs, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_no_finished_record(places, monkey
 def test_what_another_sweep_has_begun_is_left_to_it(places):
     place = places["work"] / identify(NUMBERS[1])
     place.mkdir(parents=True)
-    with attempt.claimed(places["work"], NUMBERS[1]) as mine:
+    with execute.claimed(places["work"], NUMBERS[1]) as mine:
         assert mine
         assert len(sweep(square, NUMBERS, **places)) == 3
     assert len(sweep(square, NUMBERS, **places)) == 4

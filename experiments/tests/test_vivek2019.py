@@ -16,18 +16,18 @@ from torch import nn
 from unmask_experiments import vivek2019
 from unmask_experiments.artefact import Panel, Runs
 from unmask_experiments.drawing import draw
-from unmask_experiments.follow import follow, kept_weights
+from unmask_experiments.follow import follow, weights_folder
 from unmask_experiments.reproduce import Reproduction
 from unmask_experiments.summary import summary
 from unmask_experiments.sweeps import identify
-from unmask_experiments.sweeps.attempt import claimed
+from unmask_experiments.sweeps.execution import claimed
 from unmask_experiments.vivek2019 import PAPER, QUICK, SMOKE, cells, run, train
 from unmask_experiments.vivek2019.config import CIFAR, FULL, NARROW, network, source, trained
 from unmask_experiments.vivek2019.evaluate import Curves, Evaluation, alignment, in_parts, pgd_ends
 from unmask_experiments.vivek2019.figures import growth
 from unmask_experiments.vivek2019.grid import (
-    HEALTHY,
     LEADING,
+    USUAL_RATE,
     ablation,
     cifar_rows,
     ensembles,
@@ -392,7 +392,7 @@ def test_a_run_that_is_stuck_begins_again_warmer_and_says_so(tmp_path, monkeypat
 
 
 def test_starts_that_were_watched_are_kept(tmp_path):
-    config = replace(starts(SMOKE)[HEALTHY], learning_rate=1e-9)
+    config = replace(starts(SMOKE)[USUAL_RATE], learning_rate=1e-9)
     whole = run(config, work=tmp_path / "whole")
     assert [one["called"] for one in whole["starts"]] == [[4], [4]]
     assert len({one["seed"] for one in whole["starts"]}) == 2
@@ -442,7 +442,7 @@ def test_kept_weights_are_awaited_while_another_is_at_them(tmp_path):
         raise AssertionError("it was run again")
 
     folder = tmp_path / identify(SMOKE)
-    asks = threading.Thread(target=lambda: found.append(kept_weights(never, SMOKE, tmp_path / "mine", [LAST])))
+    asks = threading.Thread(target=lambda: found.append(weights_folder(never, SMOKE, tmp_path / "mine", [LAST])))
     with claimed(tmp_path, SMOKE):
         asks.start()
         asks.join(0.2)

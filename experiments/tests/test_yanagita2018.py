@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 from unmask_experiments import yanagita2018
-from unmask_experiments.artefact import Part, interval, judge
+from unmask_experiments.artefact import Predicate, interval, judge
 from unmask_experiments.drawing import draw
 from unmask_experiments.follow import follow
-from unmask_experiments.moments import Moment
+from unmask_experiments.measurement import NetworkMeasurement
 from unmask_experiments.perceptrons import WeightPenalty, perceptron
 from unmask_experiments.reproduce import Reproduction, find_paper, listing, reproduce
 from unmask_experiments.summary import summary
@@ -124,7 +124,7 @@ def test_a_moment_sorts_images_into_the_regimes_that_arithmetic_gives(steep):
     leads = torch.tensor([1.0, 10.0, 16.0, 17.5, 50.0, 86.0, 110.0, 300.0])
     images = (0.5 + torch.stack([leads, -leads], 1) / 800).view(-1, 1, 1, 2)
     data = Dataset(name="two", images=images, labels=torch.zeros(8, dtype=torch.int64), classes=("0", "1"))
-    moment = Moment(epsilon=0.1, epsilons=[0.05, 0.1], repairs=[0.1], test=data, train=data, slow_images=8)
+    moment = NetworkMeasurement(epsilon=0.1, epsilons=[0.05, 0.1], repairs=[0.1], test=data, train=data, slow_images=8)
     found = moment(steep)
     assert found["regimes"] == [3, 3, 2]
     assert found["recast_regimes"] == [4, 4, 0]
@@ -193,7 +193,7 @@ def test_the_penalty_is_tensorflows_l2_loss_on_the_matrices():
     ],
 )
 def test_a_verdict_follows_from_the_intervals_over_seeds(parts, verdict):
-    made = [Part(what="it", values=values, side=side, bound=98) for side, values in parts]
+    made = [Predicate(what="it", values=values, side=side, bound=98) for side, values in parts]
     assert judge("claim", *made)["verdict"] == verdict
 
 

@@ -12,17 +12,17 @@ from click.testing import CliRunner
 from torch import nn
 from unmask_experiments.sweeps import identify, read_run
 from unmask_experiments.zoo import floors, peers, truth
-from unmask_experiments.zoo.audits import audited
+from unmask_experiments.zoo.audits import audit_pair
 from unmask_experiments.zoo.cases import SCALES, Case, cases
 from unmask_experiments.zoo.defences import DEFENCES
 from unmask_experiments.zoo.expected import BY_DEFENCE, acceptable
-from unmask_experiments.zoo.floors import Notes, as_flags, standing, strongest
 from unmask_experiments.zoo.linear import worst_margin
 from unmask_experiments.zoo.networks import METHODS, PASSES, WITHIN, Network, audited_images, untrained
-from unmask_experiments.zoo.page import section
-from unmask_experiments.zoo.scores import peers_table, rows, summarise
+from unmask_experiments.zoo.scores import peers_table, rows, score_summary
 from unmask_experiments.zoo.stages import report, run_zoo
-from unmask_experiments.zoo.truth import EDGE, check_exact, comparisons, establish, rule
+from unmask_experiments.zoo.truth import EDGE, check_exact, comparisons, establish_truth, rule
+from unmask_experiments.zoo.worst_case import ResultCache, as_flags, standing, strongest
+from unmask_experiments.zoo_page import section
 
 from unmask.attacks import FGSM
 from unmask.auditing.probes.sweep import unchanged
@@ -127,17 +127,17 @@ def test_a_pair_that_claims_to_be_exact_and_is_not_is_refused():
 def test_a_stand_in_decides_alike_and_has_a_gradient(name):
     base, images = trained_within(name), noise()
     case, labels = Case(defence=name), torch.arange(24) % 10
-    stand_in = case.stand_in(base)
-    gradient = input_gradient(stand_in, images, labels).gradient
+    proxy = case.proxy(base)
+    gradient = input_gradient(proxy, images, labels).gradient
     assert (gradient != 0).flatten(1).any(1).all()
-    assert stand_in is base or torch.allclose(stand_in(images), case.published(base)(images), atol=1e-4)
+    assert proxy is base or torch.allclose(proxy(images), case.published(base)(images), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name, one in DEFENCES.items() if one.random])
 def test_a_randomised_stand_in_varies_less(name):
     base, images = trained_within(name), noise()
     spread = []
-    for model in (Case(defence=name).published(base), Case(defence=name).stand_in(base)):
+    for model in (Case(defence=name).published(base), Case(defence=name).proxy(base)):
         with undisturbed(model), torch.no_grad():
             spread.append(torch.stack([model(images).softmax(1) for _ in range(20)]).std(0).mean())
     assert 0 < spread[1] < spread[0] / 2
@@ -189,10 +189,10 @@ def test_both_sides_of_a_comparison_get_as_many_passes(defence, monkeypatch):
     counts = []
     for side in (0, 1):
         counted = Counted()
-        model, stand_in = counted, DEFENCES[""].stand_in(counted)
+        model, proxy = counted, DEFENCES[""].proxy(counted)
         if DEFENCES[defence].passes > 1:
-            stand_in = Case(defence="k winners").stand_in(counted)
-        for name, pair in comparisons(case, model, stand_in).items():
+            proxy = Case(defence="k winners").proxy(counted)
+        for name, pair in comparisons(case, model, proxy).items():
             before = counted.passes
             for attack in ([case.attack(), *pair[0]], pair[1])[side]:
                 attack(model, images, labels)
@@ -234,12 +234,14 @@ def test_a_truth_comes_before_its_audit_and_is_named_by_it(folder):
 
 def test_worst_cases_respect_what_is_known(folder):
     exact, plus, rounded, zero, _ = (read_run(folder / "truth" / f"{identify(case)}.json")["result"] for case in FEW)
-    floor = read_run(folder / "floors" / f"{identify(FEW[3].floor)}.json")["result"]
+    undefended = read_run(folder / "floors" / f"{identify(FEW[3].floor)}.json")["result"]
     assert exact["bounds"][0] == exact["bounds"][1] == sum(as_flags(exact["worst"])) / 150
     for result in (plus, rounded):
         assert result["bounds"][0] <= sum(as_flags(result["worst"])) / 150
         assert result["bounds"][0] <= exact["bounds"][0] <= result["bounds"][1]
-    assert not any(own and not base for own, base in zip(*map(as_flags, (zero["worst"], floor["worst"])), strict=True))
+    assert not any(
+        own and not base for own, base in zip(*map(as_flags, (zero["worst"], undefended["worst"])), strict=True)
+    )
     assert zero["truth"] == "masked"
 
 
@@ -264,7 +266,7 @@ def test_a_truth_that_was_interrupted_goes_on_where_it_was(tmp_path, monkeypatch
         return call
 
     def look(*attacks, weights="a"):
-        return standing(model, attacks, data, notes=Notes(tmp_path / "notes.json", weights=weights), stage="some")
+        return standing(model, attacks, data, cache=ResultCache(tmp_path / "notes.json", weights=weights), stage="some")
 
     whole = look(attack("first"), attack("second"), weights="b")
     run.clear()
@@ -282,13 +284,13 @@ def test_a_truth_that_was_interrupted_goes_on_where_it_was(tmp_path, monkeypatch
 
 def test_a_truth_is_refused_where_there_is_an_audit(places, folder):
     with pytest.raises(ValueError, match=r"expected no audit before the truth of linear, seed 0 is known"):
-        establish(LINEAR, work=places / "work" / "truth" / "x", folder=folder)
+        establish_truth(LINEAR, work=places / "work" / "truth" / "x", folder=folder)
 
 
 def test_an_audit_is_refused_without_a_truth(places, folder):
     unknown = replace(LINEAR, seed=7)
     with pytest.raises(ValueError, match=r"expected the truth of linear, seed 7 before its audit, found none"):
-        audited(unknown, work=places / "work" / "audits" / "x", folder=folder)
+        audit_pair(unknown, work=places / "work" / "audits" / "x", folder=folder)
 
 
 @pytest.fixture
@@ -322,7 +324,7 @@ def test_an_audit_of_another_truth_is_refused(copied):
 def test_weights_that_changed_are_refused(places, folder, tmp_path):
     work = tmp_path / "networks" / "x"
     with pytest.raises(ValueError, match=r"expected the weights \w+ of its truth, got \w+"):
-        audited(replace(LINEAR, updates=100), work=spoilt(work, tmp_path), folder=folder)
+        audit_pair(replace(LINEAR, updates=100), work=spoilt(work, tmp_path), folder=folder)
 
 
 def spoilt(work, root):
@@ -360,7 +362,7 @@ ROWS = [
 
 
 def test_rates():
-    rates = summarise(ROWS)["rates"]
+    rates = score_summary(ROWS)["rates"]
     counted = {name: (one["count"], one["total"]) for name, one in rates.items()}
     assert counted == {
         "verdict right": (3, 6),
@@ -373,7 +375,7 @@ def test_rates():
         "first cause right, where called masked": (1, 2),
     }
     assert (rates["verdict right"]["low"], rates["verdict right"]["high"]) == (0.1876, 0.8124)  # Wilson's
-    assert summarise(ROWS)["audit minus truth, exact, points"]["median"] == 5.0
+    assert score_summary(ROWS)["audit minus truth, exact, points"]["median"] == 5.0
 
 
 def test_the_page_names_every_miss_and_every_pair_left_out(tmp_path):
@@ -383,7 +385,7 @@ def test_the_page_names_every_miss_and_every_pair_left_out(tmp_path):
         "command": "c",
         "learned": "It has learned.",
         "not run": ["n, seed 0", "n, seed 1"],
-        "summary": summarise(told),
+        "summary": score_summary(told),
         "rows": told,
         "peers": peers_table(told),
     }
@@ -439,13 +441,13 @@ def test_a_search_wins_where_gradients_are_gone(perceptron, monkeypatch):
 def test_the_attacks_behind_a_truth_are_those_of_the_stand_in():
     calls = []
 
-    def stand_in(images):
+    def proxy(images):
         calls.append(len(images))
         return images.flatten(1)[:, :10]
 
     case = replace(LINEAR, steps=2, queries=3)
     images, labels = noise(2), torch.tensor([0, 1])
-    for attack in strongest(case, stand_in, search=False):
+    for attack in strongest(case, proxy, search=False):
         attack(None, images, labels)
     assert calls
 
