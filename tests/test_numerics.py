@@ -251,19 +251,38 @@ class Hungry:
 def test_every_example_is_done_once_and_in_order(count, size, most):
     finished = []
     images, labels = torch.arange(count).float(), torch.arange(count)
-    doubled, raised = Batches(size=size, progress=finished.append)(Hungry(most), images, labels)
+    doubled, raised = Batches(size=size)(Hungry(most), images, labels, progress=finished.append)
     assert torch.equal(doubled, 2 * images)
     assert torch.equal(raised, labels + 1)
     assert sum(finished) == count
 
 
 @pytest.mark.parametrize("error", [out_of_memory, out_of_main_memory])
-def test_the_batch_is_halved_when_memory_runs_out_and_stays_so(error):
+def test_the_batch_is_halved_when_memory_runs_out_for_the_rest_of_the_call(error):
     batches, hungry = Batches(size=8), Hungry(most=3, error=error)
     batches(hungry, torch.zeros(5), torch.zeros(5))
     assert hungry.sizes == [5, 4, 2, 2, 1]
-    batches(hungry, torch.zeros(2), torch.zeros(2))
-    assert hungry.sizes[5:] == [2]
+    assert batches == Batches(size=8)
+
+
+def test_a_nested_call_that_runs_out_of_memory_leaves_the_outer_one_its_rows():
+    batches, raised, sizes, finished = Batches(size=4), [], [], []
+
+    def inner(images, labels):
+        sizes.append(len(images))
+        if not raised:
+            raised.append(True)
+            raise out_of_memory()
+        return images
+
+    def outer(images, labels):
+        return batches(inner, images, labels)[0], labels
+
+    images = torch.arange(8).float()
+    found, _ = batches(outer, images, torch.arange(8), progress=finished.append)
+    assert torch.equal(found, images)
+    assert sizes == [4, 2, 2, 4]
+    assert finished == [4, 4]
 
 
 def test_a_single_example_that_does_not_fit_is_an_error():

@@ -2,57 +2,89 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from unmask.attacks import FGSM, FRSM, PGD, Attack, Square
-from unmask.auditing.kit import Kit
-from unmask.auditing.probes.sweep import accuracy_curve
-from unmask.auditing.settings import cost_of
-from unmask.numerics import derive_seed
+import torch
+from torch import Tensor
+
+from unmask.attacks import FGSM, FRSM, PGD, Attack, Square, predict
+from unmask.attacks.attack import BoundedAttack
+from unmask.auditing.context import Context
+from unmask.losses import log_odds
+from unmask.numerics import Batches, Model
 from unmask.reports.record import Curve
 
 GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+"""The epsilons of a curve, besides the audited one."""
+
 STEPS = 10
 QUERIES = 100
 
 
-def curves_of(kit: Kit, *, gradients: bool) -> list[Curve]:
-    """A curve for each attack worth showing, on a sample of the images.
+class _Shown(NamedTuple):
+    """An attack that has a curve: its name, and the gradients it takes per image and epsilon."""
+
+    name: str
+    attack: Attack
+    cost: float
+
+
+def curves_of(context: Context) -> list[Curve]:
+    """Return a curve for each attack worth showing, on a sample of the images.
 
     Example:
-        >>> import torch
-        >>> from unmask.numerics import Batches
-        >>> from unmask.auditing.ledger import Ledger
-        >>> labels, model = torch.tensor([0]), torch.nn.Flatten()
-        >>> ledger = Ledger(images=torch.ones(1, 1, 1, 2), labels=labels, batches=Batches())
-        >>> task = {"model": model, "given": model, "ledger": ledger, "classes": 2, "epsilon": 0.1, "seed": 0}
-        >>> [curve.name for curve in curves_of(Kit(reference=FGSM(epsilon=0.1), **task), gradients=True)]
+        >>> from unmask.auditing.context import prepare
+        >>> context = prepare(torch.nn.Flatten(), torch.ones(1, 1, 1, 2), torch.tensor([0]), epsilon=0.1)
+        >>> [curve.name for curve in curves_of(context)]
         ['reference attack', 'one step, log-odds', '10 steps', 'random signs']
     """
-    part = kit.ledger.sample(kit.effort.shown, seed=derive_seed(kit.seed, "curves"))
-    epsilons, curves = sorted({*GRID, kit.epsilon}), []
-    for name, (attack, cost) in _shown(kit.reference, kit.epsilon, gradients).items():
-        kit.ledger.work(f"{name}, over epsilon", len(epsilons) * cost)
-        model = kit.given if attack is kit.reference else kit.model
-        task = (model, part.images, part.labels)
-        curves.append(accuracy_curve(name, attack, *task, epsilons=epsilons, batches=kit.ledger.batches))
+    evaluator, rows = context.evaluator, context.sample(context.effort.shown, "curves")
+    epsilons, curves = sorted({*GRID, context.epsilon}), []
+    for name, attack, cost in _shown(context):
+        progress = evaluator.clock.work(f"{name}, over epsilon", cost=len(epsilons) * cost)
+        model = context.audited.given if attack is context.reference else context.model
+        task = (model, evaluator.images[rows], evaluator.labels[rows])
+        curves.append(
+            accuracy_curve(name, attack, *task, epsilons=epsilons, batches=evaluator.batches, progress=progress)
+        )
     return curves
 
 
-def cost_of_curves(kit: Kit) -> float:
-    """Gradients per image of the sample, for a model that has gradients."""
-    return (len(GRID) + 1) * sum(cost for _, cost in _shown(kit.reference, kit.epsilon, gradients=True).values())
+def expected_cost(context: Context) -> float:
+    """Return the gradients per image of the sample."""
+    return (len(GRID) + 1) * sum(shown.cost for shown in _shown(context))
 
 
-def _shown(reference: Attack, epsilon: float, gradients: bool) -> dict[str, tuple[Any, float]]:
-    """The attacks that have a curve over epsilon, each with the gradients it takes per image and epsilon."""
-    shown: dict[str, tuple[Any, float]] = {}
-    if isinstance(reference, Square) or not gradients:
-        shown[f"{QUERIES} queries"] = (Square(epsilon=epsilon, queries=QUERIES), QUERIES / 2)
-    elif hasattr(reference, "sweep"):
-        shown["reference attack"] = (reference, cost_of(reference))
-    if gradients:
-        shown["one step, log-odds"] = (FGSM(epsilon=epsilon), 0.5)
-        shown[f"{STEPS} steps"] = (PGD(epsilon=epsilon, steps=STEPS), STEPS)
-    shown["random signs"] = (FRSM(epsilon=epsilon), 0.5)
-    return shown
+def _shown(context: Context) -> Iterator[_Shown]:
+    """Yield the attacks that have a curve; the reference attack has one if it is of this package."""
+    reference, epsilon = context.reference, context.epsilon
+    if isinstance(reference, Square) or not context.gradients:
+        yield _Shown(f"{QUERIES} queries", Square(epsilon, queries=QUERIES), QUERIES / 2)
+    elif isinstance(reference, BoundedAttack):
+        yield _Shown("reference attack", reference, reference.cost)
+    if context.gradients:
+        yield _Shown("one step, log-odds", FGSM(epsilon, loss=log_odds), 0.5)
+        yield _Shown(f"{STEPS} steps", PGD(epsilon, steps=STEPS, loss=log_odds), STEPS)
+    yield _Shown("random signs", FRSM(epsilon), 0.5)
+
+
+def accuracy_curve(
+    name: str,
+    attack: Attack,
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilons: Sequence[float],
+    batches: Batches,
+    progress: Callable[[int], None] | None = None,
+) -> Curve:
+    """Return the accuracy under one attack at each epsilon."""
+
+    def correct(x: Tensor, y: Tensor) -> Tensor:
+        points = attack.sweep(model, x, y, epsilons=epsilons)
+        return torch.stack([predict(model, point) == y for point in points], dim=1)
+
+    (rows,) = batches(correct, images, labels, progress=progress)
+    return Curve(name=name, x=list(epsilons), y=rows.double().mean(0).tolist())

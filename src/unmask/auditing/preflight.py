@@ -1,4 +1,4 @@
-"""What is audited: a model made ready for attack, with a note on everything that had to be said about it."""
+"""The preflight of an audit: checks on the model and its images before anything is attacked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from unmask.numerics import Batches, Model, derive_seed, drawn, out_of_memory, u
 from unmask.threats import check_batch
 
 SOME = 64
-"""So many images are enough to see whether a model answers at random."""
+"""Images that are asked twice to see whether a model answers at random."""
 
 FEW = 8
-"""The answers to so many tell two models apart."""
+"""Images whose logits tell two models apart."""
 
 ROUNDING = 1e-4
 """Logits that differ by less than this share of the largest of them differ by rounding."""
@@ -44,16 +44,16 @@ class LogProbabilities(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class Audited:
     """A model and its images as the audit will use them.
 
     Attributes:
         model: takes images to logits; ``images`` and ``labels`` are on the CPU, in the model's dtype.
         given: the model as it was handed over, which may return probabilities.
-        classes: how many; ``notes``: what a reader of the report must know.
-        gradients: whether the model can be asked for them; what it then answers may still be useless.
-        random: whether it gives the same images other logits when it is asked again.
-        answers: what it says to some of the images, rounded: another model, or the same in another wrapper, says else.
+        classes: the number of classes; ``notes``: facts that a reader of the report must know.
+        gradients: True where the model can be asked for them; they may still be useless.
+        random: True where the same images get other logits when the model is asked again.
+        answers: the logits of a few images, rounded: another model, or the same in another wrapper, gives others.
     """
 
     model: Model
@@ -68,7 +68,7 @@ class Subject:
 
 
 def gather(images: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """All images and labels on the CPU, from two tensors or from any iterable of batches.
+    """Gather all images and labels on the CPU, from two tensors or from any iterable of batches.
 
     Raises:
         ValueError: there are none, or they are not images in [0, 1] with int64 labels.
@@ -92,7 +92,7 @@ def gather(images: Tensor | Iterable[tuple[Tensor, Tensor]], labels: Tensor | No
 
 
 def chosen(images: Tensor, count: int, seed: int) -> Tensor:
-    """The numbers of the images that an audit of so many looks at, by its seed.
+    """Return the rows of the images that an audit of so many looks at, by its seed.
 
     Example:
         >>> chosen(torch.rand(3, 1, 2, 2), 5, seed=0)
@@ -101,21 +101,23 @@ def chosen(images: Tensor, count: int, seed: int) -> Tensor:
     return drawn(images, count, seed=derive_seed(seed, "images"))
 
 
-def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, classes: int | None = None) -> Subject:
-    """Look at a model before it is attacked: shape and sanity of what it returns, its mode and its precision.
+def preflight(
+    model: Model, images: Tensor, labels: Tensor, *, batches: Batches | None = None, classes: int | None = None
+) -> Audited:
+    """Check a model before it is attacked: the shape and sanity of its logits, its mode and its precision.
 
     Probabilities are turned into logits, and said so; a model in training mode is audited in evaluation mode, and
     said so. A black box, which gives no gradients, is no error; nor is a model with an operation that has no backward
     pass, whose gradients count as zero.
 
     Args:
-        classes: how many classes the data have; unknown by default.
+        classes: the number of classes in the data; unknown by default.
 
     Raises:
         ValueError: the model raises, or does not return one finite logit per class, or labels are not among its
             classes.
     """
-    notes = []
+    notes, batches = [], batches or Batches()
     if isinstance(model, nn.Module):
         if any(part.training for part in model.modules()):
             notes.append("The model was in training mode; it was audited in evaluation mode.")
@@ -139,7 +141,7 @@ def examine(model: Model, images: Tensor, labels: Tensor, *, batches: Batches, c
             "The model returns probabilities, not logits: their logarithms were audited in place of logits. Return "
             "logits, since softmax in float32 loses what attacks need."
         )
-    return Subject(
+    return Audited(
         model=model,
         given=given,
         images=images,
@@ -168,24 +170,24 @@ def _check_logits(logits: Tensor, labels: Tensor, classes: int | None) -> None:
         raise ValueError(f"model: expected finite logits, got {kind} on {bad} of {len(logits)} images")
 
 
-def check_twin(twin: Model, images: Tensor, labels: Tensor, *, batches: Batches, classes: int) -> None:
-    """Refuse a twin that cannot stand in for the model.
+def check_surrogate(surrogate: Model, images: Tensor, labels: Tensor, *, batches: Batches, classes: int) -> None:
+    """Refuse a surrogate that attacks cannot be made on.
 
     Raises:
         ValueError: it raises, does not return as many logits as the model has classes, or gives no gradients.
 
     Example:
-        >>> check_twin(nn.Flatten(), torch.rand(1, 1, 1, 3), torch.tensor([0]), batches=Batches(), classes=2)
+        >>> check_surrogate(nn.Flatten(), torch.rand(1, 1, 1, 3), torch.tensor([0]), batches=Batches(), classes=2)
         Traceback (most recent call last):
-        ValueError: twin: expected logits (N, 2), as the model's, got (N, 3)
+        ValueError: surrogate: expected logits (N, 2), as the model's, got (N, 3)
     """
     few, truth = images[:FEW], labels[:FEW]
-    (logits,) = batches(lambda x, y: _logits(twin, x, name="twin"), few, truth)
+    (logits,) = batches(lambda x, y: _logits(surrogate, x, name="surrogate"), few, truth)
     if logits.shape[1] != classes:
-        raise ValueError(f"twin: expected logits (N, {classes}), as the model's, got (N, {logits.shape[1]})")
-    if failure := _failure_of_gradients(twin, few, truth, batches, name="twin"):
+        raise ValueError(f"surrogate: expected logits (N, {classes}), as the model's, got (N, {logits.shape[1]})")
+    if failure := _failure_of_gradients(surrogate, few, truth, batches, name="surrogate"):
         why = failure if isinstance(failure, str) else "it is cut off from its input"
-        raise ValueError(f"twin: expected gradients, for attacks to be made on it; got none ({why})")
+        raise ValueError(f"surrogate: expected gradients, for attacks to be made on it; got none ({why})")
 
 
 def _logits(model: Model, images: Tensor, seed: int = 0, name: str = "model") -> Tensor:
@@ -205,9 +207,9 @@ def _logits(model: Model, images: Tensor, seed: int = 0, name: str = "model") ->
 def _failure_of_gradients(
     model: Model, images: Tensor, labels: Tensor, batches: Batches, name: str = "model"
 ) -> bool | str:
-    """Whether it cannot be asked for a gradient at all, or what is missing on the way back; any other error is refused.
+    """Return True where no gradient can be asked for, or the operation that has no backward pass; else False.
 
-    A gradient may also be zero, which is no failure.
+    Any other error is refused. A gradient may also be zero, which is no failure.
     """
 
     def ask(x: Tensor, y: Tensor) -> Tensor:
@@ -226,7 +228,7 @@ def _failure_of_gradients(
 
 
 def _answers_at_random(model: Model, images: Tensor, batches: Batches) -> bool:
-    """Whether two passes with other random numbers differ by more than rounding."""
+    """Return whether two passes with other random numbers differ by more than rounding."""
 
     def twice(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         return _logits(model, x), _logits(model, x, seed=1)
@@ -236,7 +238,7 @@ def _answers_at_random(model: Model, images: Tensor, batches: Batches) -> bool:
 
 
 def _are_probabilities(logits: Tensor) -> bool:
-    """Whether every row is a distribution; a single row of logits would be so by chance only."""
+    """Return whether every row is a distribution; logits would be so by chance only."""
     sums = logits.double().sum(1)
     rounding = max(1e-3, logits.shape[1] * torch.finfo(logits.dtype).eps)
     return bool((logits >= 0).all() and (logits <= 1).all() and ((sums - 1).abs() < rounding).all())

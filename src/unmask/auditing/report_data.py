@@ -1,4 +1,4 @@
-"""Exhibits for a report: the histogram of log-odds, examples and the loss around them, and what the audit ran on."""
+"""Data for a report: the histogram of log-odds, examples and the loss around them, and the environment."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from unmask import __version__
-from unmask.attacks import Outcome
-from unmask.attacks.trial import examined
+from unmask.attacks import Outcome, logits_of
+from unmask.auditing.context import Context
+from unmask.auditing.worst import Worst
 from unmask.gradients import input_gradient
 from unmask.losses import log_odds
-from unmask.numerics import Batches, Model, derive_seed, random_signs, undisturbed
-from unmask.reports.adversarial_examples import Worst
-from unmask.reports.record import Histogram, Specimen, Surface
+from unmask.numerics import derive_seed, random_signs, undisturbed
+from unmask.reports.record import Example, Histogram, Surface
 
-SPECIMENS = (18, 6, 6)
-"""How many of those that the reference attack left standing, of those it felled, and of those that withstood all."""
+EXAMPLES = (18, 6, 6)
+"""Numbers of examples that only another attack fooled, that the reference attack fooled, and that withstood all."""
 
-SPECIMEN_BYTES = 400_000
-"""What the clean images of all specimens take at most: large images are fewer."""
+EXAMPLE_BYTES = 400_000
+"""Bytes of the clean images of all examples, at most: large images are fewer."""
 
 BINS = 40
 STEPS = 21
@@ -35,7 +35,7 @@ MARKS = {"p_y rounds to 1": 16.6, "gradient all zero": 104.0}
 
 
 def log_odds_histogram(log_odds: Sequence[float]) -> Histogram:
-    """The log-odds for the true class in 40 equal bins, with the marks of float32.
+    """Count the log-odds for the true class in 40 equal bins, with the marks of float32.
 
     Example:
         >>> sum(log_odds_histogram([1.0, 2.0, 200.0]).counts)
@@ -51,7 +51,7 @@ def log_odds_histogram(log_odds: Sequence[float]) -> Histogram:
     )
 
 
-def specimens(
+def examples(
     images: Tensor,
     labels: Tensor,
     clean: Outcome,
@@ -60,11 +60,11 @@ def specimens(
     *,
     attacks: Sequence[str],
     classes: Sequence[str] | None = None,
-) -> list[Specimen]:
-    """Examples worth a look: those that the reference attack left standing and another felled, and some of the rest.
+) -> list[Example]:
+    """Choose examples worth a look: those that the reference attack left standing and another felled, and some of the rest.
 
     Of each kind the attacks that felled them take turns, so that as many attacks as possible can be seen at work; how
-    many there are is in ``SPECIMENS`` and ``SPECIMEN_BYTES``.
+    many there are is in ``EXAMPLES`` and ``EXAMPLE_BYTES``.
 
     Args:
         clean: the outcome without attack; ``claimed``: that of the reference attack.
@@ -73,15 +73,15 @@ def specimens(
     """
     exposed = clean.correct & claimed.correct & ~worst.correct
     kinds = [_in_turn(kind, worst.attack) for kind in (exposed, clean.correct & ~claimed.correct, worst.correct)]
-    first = [row for kind, most in zip(kinds, SPECIMENS, strict=True) for row in kind[:most]]
-    rest = [row for kind, most in zip(kinds, SPECIMENS, strict=True) for row in kind[most:]]
-    count = min(sum(SPECIMENS), max(1, SPECIMEN_BYTES // math.prod(images.shape[1:])))
+    first = [row for kind, most in zip(kinds, EXAMPLES, strict=True) for row in kind[:most]]
+    rest = [row for kind, most in zip(kinds, EXAMPLES, strict=True) for row in kind[most:]]
+    count = min(sum(EXAMPLES), max(1, EXAMPLE_BYTES // math.prod(images.shape[1:])))
 
     def name(label: Tensor) -> str:
         return str(int(label)) if classes is None else classes[int(label)]
 
     return [
-        Specimen(
+        Example(
             index=index,
             shape=list(images.shape[1:]),
             clean=_encoded(images[index]),
@@ -95,43 +95,35 @@ def specimens(
     ]
 
 
-def loss_surfaces(
-    model: Model,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    rows: Sequence[int],
-    epsilon: float,
-    seed: int,
-    batches: Batches,
-) -> list[Surface]:
-    """The log-odds on a plane through each of these images: along the sign of its gradient, and along random signs.
+def loss_surfaces(context: Context, rows: Sequence[int]) -> list[Surface]:
+    """Return the log-odds on a plane through each of these images: along the sign of its gradient, and random signs.
 
     Both run from ``-epsilon`` to ``epsilon`` in ``STEPS`` steps, so that the corners lie outside the ball. A surface
     that is not finite everywhere is left out, and at epsilon 0 there is none. Cost: one gradient and 441 passes for
     each image.
 
     Example:
+        >>> from unmask.auditing.context import prepare
         >>> images, labels = torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])
-        >>> settings = {"rows": [0], "epsilon": 0.25, "seed": 0, "batches": Batches()}
-        >>> (one,) = loss_surfaces(lambda x: x.flatten(1), images, labels, **settings)
+        >>> (one,) = loss_surfaces(prepare(lambda x: x.flatten(1), images, labels, epsilon=0.25), [0])
         >>> one.loss[0][10], one.loss[10][10], one.loss[20][10]
         (-0.5, 0.0, 0.5)
     """
-    if not epsilon or not rows:
+    if not context.epsilon or not rows:
         return []
-    chosen, classes = images[list(rows)], labels[list(rows)]
-    with undisturbed(model, seed=derive_seed(seed, "surface")):
-        (gradients,) = batches(lambda x, y: input_gradient(model, x, y).gradient, chosen, classes)
-    along, across = torch.nan_to_num(gradients).sign(), random_signs(chosen, seed=derive_seed(seed, "surface"))
+    evaluator, model, seed = context.evaluator, context.model, derive_seed(context.seed, "surface")
+    chosen = evaluator.images[list(rows)]
+    with undisturbed(model, seed=seed):
+        (gradients,) = evaluator.measure(lambda x, y: input_gradient(model, x, y).gradient, torch.tensor(rows))
+    along, across = torch.nan_to_num(gradients).sign(), random_signs(chosen, seed=seed)
     half = STEPS // 2
-    steps = torch.arange(-half, half + 1, dtype=chosen.dtype) / half * epsilon
+    steps = torch.arange(-half, half + 1, dtype=chosen.dtype) / half * context.epsilon
     found = []
     for number, row in enumerate(rows):
         plane = chosen[number] + steps[:, None, None, None, None] * along[number]
         points = (plane + steps[:, None, None, None] * across[number]).clamp(0, 1).flatten(0, 1)
-        truth = classes[number].expand(len(points))
-        (loss,) = batches(lambda x, y: log_odds(examined(model, x), y), points, truth)
+        truth = evaluator.labels[row].expand(len(points))
+        (loss,) = evaluator.batches(lambda x, y: log_odds(logits_of(model, x), y), points, truth)
         if loss.isfinite().all():
             grid = [_rounded(line) for line in loss.view(STEPS, STEPS)]
             found.append(Surface(index=row, gradient=_rounded(steps), random=_rounded(steps), loss=grid))
@@ -139,7 +131,7 @@ def loss_surfaces(
 
 
 def environment(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
-    """What an audit ran on, in words.
+    """Describe the environment of an audit in words.
 
     Example:
         >>> environment(torch.device("cpu"), torch.float32)["precision"]

@@ -1,88 +1,89 @@
-"""The audit: attack a model in several ways, ask each probe, decide, and put everything into one report."""
+"""The runner of an audit: attack a model in several ways, ask each probe, decide, and put everything into one report."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unmask.attacks import FGSM, Attack, Averaged, Outcome, Square, Trial
-from unmask.attacks.trial import check_attacks
-from unmask.auditing.battery import Battery
-from unmask.auditing.cache import Kept, task_of
-from unmask.auditing.course import Found, run
-from unmask.auditing.kit import FULL, Effort, Kit
-from unmask.auditing.ledger import Ledger, Progress
-from unmask.auditing.preflight import Subject, check_twin, chosen, examine, gather
-from unmask.auditing.report_data import environment, log_odds_histogram, loss_surfaces, specimens
+from unmask.attacks import EOT, Outcome, logits_of
+from unmask.auditing import curves, search
+from unmask.auditing.clock import Progress
+from unmask.auditing.context import Context, prepare
+from unmask.auditing.effort import FULL, Effort
+from unmask.auditing.evaluator import Entry, Omission, OutOfTimeError, Trial
+from unmask.auditing.probes import Probe, probes_for
+from unmask.auditing.report_data import environment, examples, log_odds_histogram, loss_surfaces
+from unmask.auditing.search import NO_TIME
+from unmask.auditing.trials import RefusedError
 from unmask.auditing.verdict import decide
-from unmask.data.dataset import images_digest
-from unmask.losses import cross_entropy
-from unmask.numerics import Batches, Model
+from unmask.auditing.worst import adversarial_examples, evaluated_again
+from unmask.numerics import Model
 from unmask.reports import Report
-from unmask.reports.adversarial_examples import collect, pack
-from unmask.reports.record import AttackResult
+from unmask.reports.adversarial_examples import pack
+from unmask.reports.record import AttackResult, Curve, Finding
 from unmask.statistics import Proportion, proportion
-from unmask.threats import parse_epsilon
-
-DRAWS = 8
-"""A model that answers at random is taken to decide by the mean over so many draws."""
 
 SURFACES = 3
-"""For so many examples the loss is looked at from all around."""
+"""The number of examples around which the loss is drawn."""
+
+FRESH_DRAWS = 32
+"""In the end, a model that answers at random is taken to decide by the mean over so many draws."""
 
 
 def audit(
     model: Model,
     images: Tensor | Iterable[tuple[Tensor, Tensor]],
     labels: Tensor | None = None,
+    epsilon: float | str | None = None,
     *,
-    epsilon: float | str,
-    reference: Attack | None = None,
-    attacks: Sequence[Attack] = (),
-    twin: Model | None = None,
+    reference: Callable[[Model, Tensor, Tensor], Tensor] | None = None,
+    attacks: Sequence[Callable[[Model, Tensor, Tensor], Tensor]] = (),
+    surrogate: Model | None = None,
     device: str | torch.device | None = None,
     batch_size: int = 128,
     budget: float | None = None,
     effort: Effort = FULL,
     seed: int = 0,
-    subject: str = "model",
-    data: str = "images",
+    model_name: str = "model",
+    data_name: str = "images",
     classes: Sequence[str] | None = None,
     progress: Progress | None = None,
-    keep: Path | str | None = None,
+    cache: Path | str | None = None,
 ) -> Report:
-    """Tell whether a classifier's robustness is real, and how much accuracy is left once the attack is repaired.
+    """Tell whether a classifier's robustness is real, and its accuracy once the attack is repaired.
 
     Args:
         model: takes images (N, C, H, W) in [0, 1] to logits (N, K); normalisation lives inside it. On a module, modes
             and parameters are left as they were.
         images: a tensor with ``labels`` beside it, or any iterable of (images, labels) batches.
-        epsilon: the L-infinity bound in [0, 1], also as ``"8/255"``.
-        reference: the attack whose claim is audited; by default FGSM with cross entropy, or Square for a model that
-            gives no gradients.
-        attacks: your own, any callables that take the model, images and labels to images: where one fools more than
-            gradients do, the model is masked, and the worst case counts what it finds.
-        twin: the same classifier without its defence, if you have it: attacks on it are tried on the model.
+        epsilon: the L-infinity bound in [0, 1], also as ``"8/255"``; it must be given.
+        reference: the attack whose claimed accuracy is audited; by default FGSM with cross entropy, or Square for a
+            model that gives no gradients.
+        attacks: your own, any callables ``attack(model, images, labels) -> images``: where one fools more than
+            gradients do, the model is masked, and the robust accuracy counts its images. ``as_attack`` says what one
+            costs.
+        surrogate: another network for transfer, such as the same classifier without its defence: attacks are made on
+            it and tried on the model.
         device: where to work; by default where the model is.
-        batch_size: how many images at once; halved by itself when memory runs out.
+        batch_size: images at once; halved by itself when memory runs out.
         budget: seconds to work for; an attack that will presumably take longer than is left is not begun, and listed as
             not run. The first two, without attack and the reference, always are.
         effort: how much is tried: ``FULL`` or ``QUICK``, or settings of your own.
+        model_name, data_name: for the report.
         classes: names of the classes, for the report and as a check on the number of logits.
-        progress: called as the work goes on.
-        keep: a folder for what came of each attack, so that an audit that was killed goes on where it was; it is
-            emptied in the end. Attacks that are not of this library, or on networks of yours, are run again.
+        progress: called with the stage and the share of the work that is done, as the work goes on.
+        cache: a folder for outcomes, so that an audit that was killed goes on where it was; it is emptied in the end.
+            Attacks that are not of this library, or on networks of yours, are run again.
 
     Raises:
-        ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, the twin
-            does not return as many or gives no gradients, or the reference or another attack cannot be called as one,
-            returns no images, or leaves the ball or [0, 1].
+        ValueError: the images, labels or epsilon are not as stated, the model does not return finite logits, the
+            surrogate does not return as many or gives no gradients, or the reference or another attack cannot be called
+            as one, returns no images, or leaves the ball or [0, 1].
 
     Example:
         >>> from unmask.data import load
@@ -92,143 +93,151 @@ def audit(
         >>> audit(model, digits.images, digits.labels, epsilon=0.1).verdict
         'inconclusive'
     """
-    bound = parse_epsilon(epsilon)
-    check_attacks("attacks", attacks)
-    check_attacks("reference", [] if reference is None else [reference])
-    batches = Batches(size=batch_size, device=_device(model, device))
-    images, labels = gather(images, labels)
-    total = len(labels)
-    if effort.images is not None:
-        rows = chosen(images, effort.images, seed)
-        images, labels = images[rows], labels[rows]
-    audited = examine(model, images, labels, batches=batches, classes=None if classes is None else len(classes))
-    if twin is not None:
-        check_twin(twin, audited.images, audited.labels, batches=batches, classes=audited.classes)
-    settings = (bound, seed, effort, twin, audited.answers)
-    kept = Kept(folder=Path(keep), task=task_of(model, images, labels, *settings)) if keep else None
-    ledger = Ledger(
-        images=audited.images,
-        labels=audited.labels,
-        batches=batches,
-        epsilon=bound,
-        seconds=budget,
-        progress=progress,
-        kept=kept,
-        judge=partial(Averaged, draws=DRAWS) if audited.random else None,
-    )
-    kit = Kit(
-        reference=reference or _usual_reference(bound, audited.gradients, seed),
-        model=audited.model,
-        given=audited.given,
-        ledger=ledger,
-        epsilon=bound,
-        seed=seed,
-        classes=audited.classes,
+    context = prepare(
+        model,
+        images,
+        labels,
+        epsilon=epsilon,
+        reference=reference,
+        attacks=attacks,
+        surrogate=surrogate,
+        device=device,
+        batch_size=batch_size,
+        budget=budget,
         effort=effort,
-        random=audited.random,
-        twin=twin,
-        own=attacks,
+        seed=seed,
+        classes=None if classes is None else len(classes),
+        progress=progress,
+        cache=cache,
     )
-    battery = Battery(kit, gradients=audited.gradients)
-    ledger.expected = battery.expected
-    found = run(battery, audited)
-    task = images_digest(images, labels)
-    report = _report(battery, audited, found, subject=subject, data=data, names=classes, task=task, total=total)
-    if kept:
-        kept.clear()
+    evaluator, probes = context.evaluator, _applicable(context)
+    evaluator.clock.expected = _expected_cost(context, probes) * len(evaluator.images)
+    clean, claimed = (evaluator.run(trial) for trial in (context.trials.clean, context.trials.claimed))
+    findings = []
+    for probe in probes:
+        try:
+            if evaluator.clock.late:
+                raise OutOfTimeError(probe.name)
+            findings.append(probe(context))
+        except OutOfTimeError:
+            evaluator.not_run.append(Omission(probe.name, NO_TIME, open=True))
+        except RefusedError as error:
+            reason = f"the reference attack fails when it is changed: {error}"
+            evaluator.not_run.append(Omission(probe.name, reason))
+    search.search(context, findings)
+    drawn = [] if evaluator.clock.late else curves.curves_of(context)
+    if not drawn:
+        evaluator.not_run.append(Omission("curves over epsilon", NO_TIME))
+    evaluator.clock.close()
+    report = _report(context, clean, claimed, findings, drawn, model_name, data_name, classes)
+    if evaluator.cache:
+        evaluator.cache.clear()
     return report
 
 
+def _applicable(context: Context) -> list[Probe]:
+    """Return the probes that can be asked of this model; note those that cannot."""
+    asked = []
+    for probe in probes_for(context):
+        reason = probe.skip(context) if context.gradients or not probe.needs_gradients else "no gradients"
+        if reason is None:
+            asked.append(probe)
+        elif reason:
+            context.evaluator.not_run.append(Omission(probe.name, reason, open=reason == "no gradients"))
+    return asked
+
+
+def _expected_cost(context: Context, probes: Sequence[Probe]) -> float:
+    """Return the gradients per image that the audit takes where no symptom is present."""
+    shown = min(context.effort.shown / len(context.evaluator.images), 1.0)
+    run = {trial for probe in probes for trial in probe.trials(context)}
+    return sum(trial.cost for trial in run) + search.expected_cost(context) + shown * curves.expected_cost(context)
+
+
 def _report(
-    battery: Battery,
-    audited: Subject,
-    found: Found,
-    *,
-    subject: str,
-    data: str,
+    context: Context,
+    clean: Outcome,
+    claimed: Outcome,
+    findings: Sequence[Finding],
+    drawn: Sequence[Curve],
+    model_name: str,
+    data_name: str,
     names: Sequence[str] | None,
-    task: str,
-    total: int,
 ) -> Report:
-    """Decide, and put everything into one report; ``task`` is the digest of what was audited, of ``total`` images."""
-    kit, ledger, images, labels = battery.kit, battery.kit.ledger, audited.images, audited.labels
-    clean, claimed, worst = found.clean, found.claimed, found.worst
-    correct = {"clean": clean.correct, "claimed": claimed.correct, "worst case": worst.correct}
-    shares = {name: _share(held) for name, held in correct.items()}
-    attacks = [_result(*entry) for entry in ledger.entries[1:]]
+    """Decide, and put everything into one report."""
+    evaluator, audited, withstood = context.evaluator, context.audited, claimed.correct.tolist()
+    images, labels, worst = evaluator.images, evaluator.labels, evaluator.worst
+    if audited.random:
+        anew = partial(_drawn_anew, context)
+        worst = evaluated_again(worst, claimed.images, images, anew)
+        clean, claimed = anew(images), anew(claimed.images)
+    correct = {"clean": clean.correct, "claimed": claimed.correct, "robust": worst.correct}
+    shares = {name: _share(right) for name, right in correct.items()}
+    attacks = [_result(entry) for entry in evaluator.entries[1:]]
     called = [attack.name for attack in attacks]
-    evidence = pack(collect(worst, images, labels), epsilon=kit.epsilon, attacks=called)
-    shown = specimens(images, labels, clean, claimed, worst, attacks=called, classes=names)
-    few = [one.index for one in shown[:SURFACES]] if audited.gradients else []
-    not_run = battery.not_run | found.unanswered
-    known: dict[str, Any] = {"clean": shares["clean"], "left": shares["worst case"], "not_run": not_run}
-    decision = decide(found.findings, classes=audited.classes, claimed=found.said, **known)
+    packed = pack(adversarial_examples(worst, images, labels), epsilon=context.epsilon, attacks=called)
+    shown = examples(images, labels, clean, claimed, worst, attacks=called, classes=names)
+    rows = [one.index for one in shown[:SURFACES]] if context.gradients else []
+    decision = decide(
+        findings,
+        clean=shares["clean"],
+        robust=shares["robust"],
+        classes=audited.classes,
+        claimed=withstood,
+        not_run={one.name: one.reason for one in evaluator.not_run if one.open},
+    )
     return Report(
-        subject=subject,
-        data=data,
+        model_name=model_name,
+        data_name=data_name,
         samples=len(labels),
         classes=audited.classes,
-        epsilon=kit.epsilon,
-        reference=Trial(attacks=[kit.reference]).settings,
-        clean=shares["clean"],
-        claimed=shares["claimed"],
-        robust=shares["worst case"],
+        epsilon=context.epsilon,
+        reference=Trial(name="reference attack", attacks=(context.reference,)).settings,
+        **shares,
         decision=decision,
-        findings=found.findings,
+        findings=findings,
         attacks=attacks,
-        curves=found.curves,
+        curves=drawn,
         histograms=[log_odds_histogram((-clean.loss).tolist())],
-        specimens=shown,
-        surfaces=loss_surfaces(
-            audited.model, images, labels, rows=few, epsilon=kit.epsilon, seed=kit.seed, batches=ledger.batches
-        ),
-        notes=[*audited.notes, *_shortened(total, kit.effort)],
-        seconds=ledger.spent(),
-        seed=kit.seed,
-        environment=environment(torch.device(ledger.batches.device or "cpu"), images.dtype),
-        correct={name: held.tolist() for name, held in correct.items()},
-        images_digest=task,
-        evidence_digest=hashlib.sha256(evidence).hexdigest(),
-        not_run=not_run | found.left_out | battery.skipped,
-        evidence=evidence,
-        given=total if total > len(labels) else 0,
+        examples=shown,
+        surfaces=loss_surfaces(context, rows),
+        notes=[*audited.notes, *_shortened(context)],
+        seconds=evaluator.clock.spent(),
+        seed=context.seed,
+        environment=environment(torch.device(evaluator.batches.device or "cpu"), images.dtype),
+        correct={name: right.tolist() for name, right in correct.items()},
+        images_digest=context.images_digest,
+        adversarial_examples_digest=hashlib.sha256(packed).hexdigest(),
+        not_run={one.name: one.reason for one in evaluator.not_run},
+        adversarial_examples=packed,
+        images_given=context.images_given if context.images_given > len(labels) else 0,
     )
 
 
-def _usual_reference(epsilon: float, gradients: bool, seed: int) -> Attack:
-    """What people take: one step along the gradient, or a search where there is none."""
-    blunt, search = FGSM(epsilon=epsilon, loss=cross_entropy), Square(epsilon=epsilon, queries=1000, seed=seed)
-    return blunt if gradients else search
+def _drawn_anew(context: Context, images: Tensor) -> Outcome:
+    """Evaluate images by the mean over draws that no attack was judged by, of a model that answers at random."""
+    mean = EOT(context.model, draws=FRESH_DRAWS)
+    (logits,) = context.evaluator.measure(lambda x, y: logits_of(mean, x, seed=1), images=images)
+    return Outcome.of(images, logits, context.evaluator.labels)
 
 
-def _shortened(total: int, effort: Effort) -> list[str]:
-    """What was measured on part of the images."""
-    audited = total if effort.images is None else min(total, effort.images)
-    part = [f"{audited} of the {total} images were audited."] if audited < total else []
-    return part + ([f"The curves over epsilon rest on {effort.shown} of the images."] if audited > effort.shown else [])
+def _shortened(context: Context) -> list[str]:
+    """Return notes on what was measured on part of the images."""
+    audited, given, shown = len(context.evaluator.labels), context.images_given, context.effort.shown
+    part = [f"{audited} of the {given} images were audited."] if audited < given else []
+    return part + ([f"The curves over epsilon rest on {shown} of the images."] if audited > shown else [])
 
 
-def _result(trial: Trial, rows: Tensor | None, outcome: Outcome) -> AttackResult:
-    correct = outcome.correct
+def _result(entry: Entry) -> AttackResult:
+    correct = entry.outcome.correct
     return AttackResult(
-        name=trial.name,
-        settings=trial.settings,
+        name=entry.trial.name,
+        settings=entry.trial.settings,
         correct=correct.tolist(),
         accuracy=_share(correct),
-        rows=[] if rows is None else rows.tolist(),
+        rows=[] if entry.rows is None else entry.rows.tolist(),
     )
 
 
 def _share(correct: Tensor) -> Proportion:
     return proportion(int(correct.sum()), len(correct))
-
-
-def _device(model: Model, device: str | torch.device | None) -> torch.device:
-    """Where to work: as asked, else where the model is. A model that is elsewhere is refused, not moved."""
-    here = next((one.device for one in model.parameters()), None) if isinstance(model, nn.Module) else None
-    wanted = torch.device(device) if device is not None else here or torch.device("cpu")
-    if here is not None and here.type != wanted.type:
-        raise ValueError(
-            f"device: expected the model on {wanted}, found it on {here}; call model.to({str(wanted)!r}) first"
-        )
-    return wanted

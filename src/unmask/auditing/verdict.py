@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from unmask.reports.record import Cause, Finding, Verdict
-from unmask.statistics import PairedGain, Proportion, paired_gain, proportion, quantile
+from unmask.statistics import PairedGain, Proportion, paired_gain, quantile
 
 EFFECT = 0.02
 """What remains matters if it is more than this share of all examples."""
@@ -19,7 +19,7 @@ def decide(
     classes: int,
     claimed: Sequence[bool] | None = None,
     not_run: Mapping[str, str] | None = None,
-    left: Proportion | None = None,
+    robust: Proportion | None = None,
 ) -> Verdict:
     """Apply the rule to all findings.
 
@@ -35,7 +35,7 @@ def decide(
     Args:
         claimed: per example, whether it is still classified correctly under the reference attack.
         not_run: probes that could not be run, and why.
-        left: accuracy in the worst case over all attacks.
+        robust: accuracy in the worst case over all attacks.
 
     Example:
         >>> decide([], clean=proportion(98, 100), classes=10).answer
@@ -69,7 +69,7 @@ def decide(
         reason = _undecided(open_questions[0], gain, comparisons)
         return Verdict(answer="inconclusive", reason=reason, causes=[], weaknesses=weaknesses)
     if not_run:
-        answer, reason = _without_all(not_run, left)
+        answer, reason = _without_all(not_run, robust)
         return Verdict(answer=answer, reason=reason, causes=[], weaknesses=weaknesses)
     return Verdict(answer="not masked", reason=_cleared(findings, doubtful), causes=[], weaknesses=weaknesses)
 
@@ -128,10 +128,10 @@ def _cleared(findings: Sequence[Finding], gains: dict[str, PairedGain]) -> str:
     return f"{reason[0].upper()}{reason[1:]}."
 
 
-def _without_all(not_run: Mapping[str, str], left: Proportion | None) -> tuple[str, str]:
+def _without_all(not_run: Mapping[str, str], robust: Proportion | None) -> tuple[str, str]:
     """The answer and its reason where some probes could not be run and the others found no masking."""
-    if left is not None and left.high <= EFFECT:
-        return "not masked", f"Of all images {left} are left standing, too few for masking to matter."
+    if robust is not None and robust.high <= EFFECT:
+        return "not masked", f"Of all images {robust} are left standing, too few for masking to matter."
     whys = ", ".join(dict.fromkeys(not_run.values()))
     rest = "what is left standing may be robust, or only out of reach of the attacks that could be run."
     return "inconclusive", f"{len(not_run)} checks could not be run ({whys}): {rest}"

@@ -124,7 +124,7 @@ class Spread(Alone):
         if isinstance(batches, _Parts):
             return batches
         size = self.fabric.world_size
-        return _Parts(size=batches.size, device=batches.device, progress=batches.progress, part=self.rank, parts=size)
+        return _Parts(size=batches.size, device=batches.device, part=self.rank, parts=size)
 
 
 class _Shared(nn.Module):
@@ -142,18 +142,23 @@ class _Shared(nn.Module):
         return logits
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Parts(Batches):
     part: int = 0
     parts: int = 1
 
     def __call__(
-        self, function: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]], images: Tensor, labels: Tensor
+        self,
+        function: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]],
+        images: Tensor,
+        labels: Tensor,
+        *,
+        progress: Callable[[int], None] | None = None,
     ) -> tuple[Tensor, ...]:
-        """Apply ``function`` to all examples, each in one of the processes."""
+        """Apply ``function`` to all examples, each in one of the processes; ``progress`` hears of this process's."""
         own = [whole.tensor_split(self.parts)[self.part] for whole in (images, labels)]
         if len(own[0]):
-            columns = super().__call__(function, *own)
+            columns = super().__call__(function, *own, progress=progress)
         else:  # the first example only shows what rows look like
             columns = tuple(column[:0] for column in super().__call__(function, images[:1], labels[:1]))
         gathered: list[Any] = [None] * self.parts

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import Trial
-from unmask.attacks.trial import examined
-from unmask.auditing.probes.probe import Repair
-from unmask.numerics import Batches, Model
+from unmask.attacks import logits_of
+from unmask.auditing.context import Context
+from unmask.auditing.evaluator import Trial
+from unmask.auditing.probes.probe import Probe
+from unmask.numerics import Model
 from unmask.reports.record import Finding
 
 FEW = 0.01
@@ -28,36 +29,33 @@ FLAT: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activations:
+class Activations(Probe):
     """Symptom: on images that withstand many steps, some layer has fewer than 1 % of its units outside their flat part.
 
-    Looked at where the steps have ended; ``value`` is the share of all images. Training too long at a high rate leaves
+    Measured where the steps have ended; ``value`` is the share of all images. Training too long at a high rate leaves
     networks in which few units are ever active. Only activations that are modules are seen. Remedy: attacks that use no
-    gradient. Evidence per example: ``active``, the smallest share of active units over the layers.
-
-    Attributes:
-        attack: many steps along the gradient; it must keep its images.
+    gradient. Values per example: ``active``, the smallest share of active units over the layers.
 
     Example:
-        >>> from unmask.attacks import FGSM
-        >>> step = Trial(attacks=[FGSM(epsilon=0.2)])
-        >>> probe = Activations(attack=step, repair=Repair(does="", against="", control=step, remedy=step))
+        >>> from unmask.auditing.context import prepare
         >>> model = nn.Sequential(nn.Flatten(), nn.Threshold(2, 2), nn.ReLU())
-        >>> probe(model, torch.ones(1, 1, 1, 2), torch.tensor([0])).fired
+        >>> Activations()(prepare(model, torch.ones(1, 1, 1, 2), torch.tensor([0]), epsilon=0.2)).fired
         False
     """
 
-    attack: Trial
-    repair: Repair
     name: str = "saturated activations"
     threshold: float = 0.02
-    batches: Batches = field(default_factory=Batches)
+    calls_for_queries: bool = True
 
-    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
+    def trials(self, context: Context) -> Sequence[Trial]:
+        """Return many steps, whose end points are looked at."""
+        return [context.trials.many]
+
+    def __call__(self, context: Context) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
-        held = self.attack(model, images, labels)
-        (active,) = self.batches(lambda x, y: least_active(model, x), held.images, labels)
-        value = ((active < FEW) & held.correct).double().mean().item()
+        end = context.evaluator.run(context.trials.many)
+        (active,) = context.evaluator.measure(lambda x, y: least_active(context.model, x), images=end.images)
+        value = ((active < FEW) & end.correct).double().mean().item()
         fired = value > self.threshold
         return Finding(
             name=self.name,
@@ -67,15 +65,15 @@ class Activations:
             fired=fired,
             symptom=f"Where many steps end without success, on {100 * value:.1f} % of the images, some layer has fewer "
             f"than {100 * FEW:.0f} % of its units outside their flat part.",
-            advice="Search with queries or by transfer, start from many random points, or let a leaky stand-in replace "
-            "the activation in the backward pass. A lower learning rate keeps units alive.",
-            evidence={"active": active.double().tolist()},
-            **self.repair(fired, model, images, labels),
+            advice="Search with queries or by transfer, start from many random points, or let a leaky activation take "
+            "its place in the backward pass (BPDA). A lower learning rate keeps units alive.",
+            values={"active": active.double().tolist()},
+            **context.queries_against_gradients()(fired, context.evaluator),
         )
 
 
 def least_active(model: Model, images: Tensor) -> Tensor:
-    """The smallest share, over the layers, of units outside the flat part of their activation, (N,); 1 without any.
+    """Return the smallest share, over the layers, of units outside the flat part of their activation, (N,); 1 without any.
 
     Example:
         >>> least_active(nn.Sequential(nn.Flatten(), nn.ReLU()), torch.tensor([0.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2))
@@ -91,7 +89,7 @@ def least_active(model: Model, images: Tensor) -> Tensor:
     parts = [part for part in model.modules() if type(part) in FLAT] if isinstance(model, nn.Module) else []
     hooks = [part.register_forward_hook(look) for part in parts]
     try:
-        examined(model, images)
+        logits_of(model, images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from unmask.attacks import Attack, Trial
-from unmask.attacks.trial import attacked, examined
-from unmask.numerics import Batches, Model
+from unmask.attacks import Attack, attacked, logits_of
+from unmask.auditing.context import Context
+from unmask.auditing.evaluator import Trial
+from unmask.auditing.probes.probe import Probe
+from unmask.numerics import Model
 from unmask.reports.record import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leaking:
+class Leaking(Probe):
     """Symptom: accuracy under one step exceeds that without an attack by more than ``threshold``.
 
     A step along the gradient of the true label's loss carries the label, and training with such steps teaches to read
@@ -21,36 +24,36 @@ class Leaking:
     stand what Vivek et al. (2019) compare: accuracy under one step from a random start and under many, the gap in loss
     ``mean L(x_many) - L(x_one)`` in nats, and the logit distance ``mean |z(x_one) - z(x_random)|_2`` over images.
 
-    Attributes:
-        clean: no attack; ``one``: a step; ``random``: a random start, then a step; ``many``: many steps.
-
     Example:
         >>> import torch
-        >>> from unmask.attacks import FGSM, PGD, RFGSM
-        >>> from unmask.auditing.probes.sweep import unchanged
-        >>> kinds = {"one": FGSM, "random": RFGSM, "many": PGD}
-        >>> trials = {name: Trial(attacks=[kind(epsilon=0.2)]) for name, kind in kinds.items()}
-        >>> probe = Leaking(clean=Trial(attacks=[unchanged]), **trials)
-        >>> probe(lambda x: x.flatten(1), torch.tensor([0.6, 0.4]).view(1, 1, 1, 2), torch.tensor([0])).value
+        >>> from unmask.auditing.context import prepare
+        >>> images = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2)
+        >>> Leaking()(prepare(lambda x: x.flatten(1), images, torch.tensor([0]), epsilon=0.2)).value
         -1.0
     """
 
-    clean: Trial
-    one: Trial
-    random: Trial
-    many: Trial
     name: str = "label leaking"
     threshold: float = 0.01
-    batches: Batches = field(default_factory=Batches)
 
-    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
+    def trials(self, context: Context) -> Sequence[Trial]:
+        """Return no attack, one step from the image and from a random start, and many steps."""
+        trials = context.trials
+        return [trials.clean, trials.one, trials.started, trials.many]
+
+    def __call__(self, context: Context) -> Finding:
         """Compare the four on the same images."""
-        clean, one, start, many = (
-            trial(model, images, labels) for trial in (self.clean, self.one, self.random, self.many)
-        )
+        trials = context.trials
+        clean, one, start, many = (context.evaluator.run(trial) for trial in self.trials(context))
         shares = [100 * outcome.correct.double().mean().item() for outcome in (clean, one, start, many)]
         further = many.loss.double() - one.loss.double()
-        (apart,) = self.batches(lambda x, y: self._apart(model, x, y), images, labels)
+
+        def distance_of(images: Tensor, labels: Tensor) -> Tensor:
+            steps = (trial.attacks[0] for trial in (trials.one, trials.started))
+            single, started = (_logits(context.model, step, images, labels) for step in steps)
+            apart: Tensor = (single - started).norm(dim=1)
+            return apart
+
+        (apart,) = context.evaluator.measure(distance_of)
         gap, distance = (mean_of(one) for one in (further, apart))
         value = (shares[1] - shares[0]) / 100
         return Finding(
@@ -63,23 +66,17 @@ class Leaking:
             f"{shares[2]:.1f} % under one from a random start and {shares[3]:.1f} % under many; from one step to many "
             f"the loss rises by {gap:.3g} nats more, and the two single steps' logits are {distance:.3g} apart "
             "(means).",
-            intervention=f"many steps ({self.many.name})",
-            control=f"one step ({self.one.name})",
+            remedy=f"many steps ({trials.many.name})",
+            control=f"one step ({trials.one.name})",
             before=[],
             after=[],
             advice="The model reads the label from the step: judge it by attacks that it was not trained with.",
-            evidence={"logit distance": apart.nan_to_num().tolist()},
+            values={"logit distance": apart.nan_to_num().tolist()},
         )
-
-    def _apart(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
-        """Euclidean distance between the logits of the two single steps' images, float64 (N,)."""
-        step, start = (_logits(model, trial.attacks[0], images, labels) for trial in (self.one, self.random))
-        apart: Tensor = (step - start).norm(dim=1)
-        return apart
 
 
 def mean_of(values: Tensor) -> float:
-    """The mean of those that are finite, as where a model returns no number they are not; 0 if none is.
+    """Return the mean of the finite values; 0 if there are none.
 
     Example:
         >>> import torch
@@ -91,4 +88,4 @@ def mean_of(values: Tensor) -> float:
 
 
 def _logits(model: Model, attack: Attack, images: Tensor, labels: Tensor) -> Tensor:
-    return examined(model, attacked(attack, model, images, labels)).double()
+    return logits_of(model, attacked(attack, model, images, labels)).double()

@@ -4,46 +4,50 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from unmask.auditing.probes.probe import Repair
-from unmask.numerics import Model
+from unmask.auditing.context import Context
+from unmask.auditing.probes.probe import Probe
+from unmask.auditing.repair import Repair
 from unmask.reports.record import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probabilities:
+class Probabilities(Probe):
     """Symptom: the model returns probabilities, and the reference attack takes them for logits.
 
     Remedy: the same attack on their logarithms, which are logits. ``value`` is 1 or 0.
 
-    Attributes:
-        returned: whether the model returns probabilities, as was seen when it was examined.
-
     Example:
         >>> import torch
-        >>> from unmask.attacks import FGSM, Trial
-        >>> trial = Trial(attacks=[FGSM(epsilon=0.1)])
-        >>> repair = Repair(does="logarithms", against="probabilities", control=trial, remedy=trial)
-        >>> task = (lambda x: x.flatten(1), torch.ones(1, 1, 1, 2), torch.tensor([0]))
-        >>> Probabilities(returned=False, repair=repair)(*task).fired
+        >>> from unmask.auditing.context import prepare
+        >>> context = prepare(torch.nn.Flatten(), torch.rand(1, 1, 1, 2), torch.tensor([0]), epsilon=0.1)
+        >>> Probabilities()(context).fired
         False
     """
 
-    returned: bool
-    repair: Repair
     name: str = "outputs are probabilities"
     threshold: float = 0.5
+    needs_gradients: bool = False
 
-    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
+    def skip(self, context: Context) -> str | None:
+        """Return that a search needs no logits, for a model without gradients."""
+        return None if context.gradients else "scores serve a search as well"
+
+    def __call__(self, context: Context) -> Finding:
         """Say what the model returns, and what the remedy gains."""
+        returned = context.audited.given is not context.model
+        repair = Repair(
+            does="the same attack on the logarithms of the probabilities",
+            against="the attack as it is",
+            control=context.trials.claimed,
+            remedy=context.trials.reference_on_logits,
+        )
         return Finding(
             name=self.name,
             kind="masking",
-            value=float(self.returned),
+            value=float(returned),
             threshold=self.threshold,
-            fired=self.returned,
-            symptom="The model returns probabilities." if self.returned else "The model returns logits.",
+            fired=returned,
+            symptom="The model returns probabilities." if returned else "The model returns logits.",
             advice="Return logits; where probabilities are wanted, take the softmax outside the model.",
-            **self.repair(self.returned, model, images, labels),
+            **repair(returned, context.evaluator),
         )

@@ -2,70 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
-from unmask.attacks import Trial
-from unmask.auditing.settings import RefusedError
+from unmask.auditing.context import Context
+from unmask.auditing.evaluator import Trial
+from unmask.auditing.probes.probe import Probe
+from unmask.auditing.trials import RefusedError
 from unmask.gradients import NoGradientError, input_gradient
 from unmask.losses import cross_entropy
-from unmask.numerics import Batches, Model, undisturbed
+from unmask.numerics import Model, undisturbed
 from unmask.reports.record import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Broken:
-    """Symptom: what the reference attack does shows a mistake in it. Remedy: one step of an attack known to work.
+class BrokenReference(Probe):
+    """Symptom: the images that the reference attack returns show a mistake in it. Remedy: an attack known to work.
 
-    Of the images it leaves standing: those it did not move although cross entropy has a gradient there (``unmoved``),
-    and those it moved by less than half of epsilon (``timid``). Of all images: those it moved at epsilon 0, and those
-    it does not move in a single step, where it has such a setting: then the last step is not used. ``value`` is the
-    largest of these shares. A mistake makes a claim worthless, but does not mean that gradients are masked.
-
-    Attributes:
-        reference: must keep its images; ``still``: the same at epsilon 0; ``single``: with one step.
-        repair_by: an attack that is known to work.
+    Of the images that are still right: those it did not move although cross entropy has a gradient there, and those it
+    moved by less than half of epsilon. Of all images: those it moved at epsilon 0, and those it does not move in a
+    single step, where it has such settings: then the last step is not used. ``value`` is the largest of these shares.
+    A mistake makes a claim worthless, but does not mean that gradients are masked.
 
     Example:
         >>> import torch
-        >>> from unmask.attacks import FGSM
-        >>> idle, step = Trial(attacks=[lambda model, x, y: x]), Trial(attacks=[FGSM(epsilon=0.2)])
-        >>> probe = Broken(reference=idle, repair_by=step, epsilon=0.2)
-        >>> probe(lambda x: x.flatten(1), torch.tensor([0.6, 0.4]).view(1, 1, 1, 2), torch.tensor([0])).fired
+        >>> from unmask.auditing.context import prepare
+        >>> task = (torch.tensor([0.6, 0.4]).view(1, 1, 1, 2), torch.tensor([0]))
+        >>> idle = lambda model, images, labels: images
+        >>> BrokenReference()(prepare(lambda x: x.flatten(1), *task, epsilon=0.2, reference=idle)).fired
         True
     """
 
-    reference: Trial
-    repair_by: Trial
-    epsilon: float
-    clean: Trial | None = None
-    still: Trial | None = None
-    single: Trial | None = None
     name: str = "reference attack broken"
     threshold: float = 0.05
-    batches: Batches = field(default_factory=Batches)
+    needs_gradients: bool = False
 
-    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
+    def trials(self, context: Context) -> Sequence[Trial]:
+        """Return the reference attack, and one that is known to work."""
+        return [context.trials.clean, context.trials.claimed, context.trials.sound]
+
+    def __call__(self, context: Context) -> Finding:
         """Look at what the reference attack did, and at what a sound one wins over it."""
-        held = self.reference(model, images, labels)
-        moved = (held.images - images).abs().flatten(1).amax(1)
-        (steep,) = self.batches(lambda x, y: _has_gradient(model, x, y), images, labels)
-        idle, timid = held.correct & steep & (moved == 0), held.correct & steep & (moved < self.epsilon / 2)
-        shares = {
-            "it does not move images that have a gradient": _share(idle, held.correct) if not moved.any() else 0.0,
-            "it uses less than half of epsilon": _share(timid & ~idle, held.correct),
-        }
-        right = held.correct if self.clean is None else self.clean(model, images, labels).correct
-        for fault, trial in (("it moves images at epsilon 0", self.still), ("its last step is not used", self.single)):
-            if trial is not None:
-                try:
-                    went = (trial(model, images, labels).images != images).flatten(1).any(1)
-                except RefusedError:
-                    continue
-                shares[fault] = float((went if trial is self.still else ~went & steep & right).double().mean())
+        trials, run = context.trials, context.evaluator.run
+        shares = self._shares(context)
         faults = [f"{fault} ({100 * share:.0f} %)" for fault, share in shares.items() if share > self.threshold]
-        before, after = held.correct.tolist(), self.repair_by(model, images, labels).correct.tolist()
+        before, after = (run(trial).correct.tolist() for trial in (trials.claimed, trials.sound))
         return Finding(
             name=self.name,
             kind="weak attack",
@@ -75,13 +59,41 @@ class Broken:
             symptom=f"Of the reference attack: {'; '.join(faults)}."
             if faults
             else "The reference attack moves images.",
-            intervention=f"an attack that is known to work ({self.repair_by.name})",
-            control=f"the reference attack ({self.reference.name})",
+            remedy=f"an attack that is known to work ({trials.sound.name})",
+            control=f"the reference attack ({trials.claimed.name})",
             before=before,
             after=after,
             advice="Mend the attack before anything is concluded from it: apply every step, return the last point, "
             "let it use all of epsilon, and nothing at epsilon 0.",
         )
+
+    def _shares(self, context: Context) -> dict[str, float]:
+        """Return the share of images that show each mistake."""
+        evaluator, trials, settings = context.evaluator, context.trials, context.reference.settings
+        held = evaluator.run(trials.claimed)
+        size = evaluator.threat.size(held.images - evaluator.images)
+        (steep,) = evaluator.measure(partial(_has_gradient, context.model))
+        idle = held.correct & steep & (size == 0)
+        timid = held.correct & steep & (size < context.epsilon / 2)
+        shares = {
+            "it does not move images that have a gradient": _share(idle, held.correct) if not size.any() else 0.0,
+            "it uses less than half of epsilon": _share(timid & ~idle, held.correct),
+        }
+        right = evaluator.run(trials.clean).correct
+        if "epsilon" in settings and (moved := _moved(context, "reference at epsilon 0", epsilon=0.0)) is not None:
+            shares["it moves images at epsilon 0"] = float(moved.double().mean())
+        if "steps" in settings and (moved := _moved(context, "reference, one step", steps=1)) is not None:
+            shares["its last step is not used"] = float((~moved & steep & right).double().mean())
+        return shares
+
+
+def _moved(context: Context, name: str, **settings: float) -> Tensor | None:
+    """Return which images the reference attack moves with other settings; None where it fails with them."""
+    try:
+        found = context.evaluator.run_unrecorded(context.trials.reference_with(name, **settings)).images
+    except RefusedError:
+        return None
+    return (found != context.evaluator.images).flatten(1).any(1)
 
 
 def _has_gradient(model: Model, images: Tensor, labels: Tensor) -> Tensor:

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from torch import Tensor
-
-from unmask.attacks.trial import examined
-from unmask.auditing.probes.probe import Repair
-from unmask.numerics import Batches, Model
+from unmask.auditing.context import Context
+from unmask.auditing.evaluator import Proxy
+from unmask.auditing.losses import saturates
+from unmask.auditing.probes.probe import Probe
+from unmask.auditing.proxies import LEAST
+from unmask.auditing.repair import Repair
+from unmask.losses import log_odds
 from unmask.reports.record import Finding
 
 MODERATE = 5.0
 """The median lead, in nats, to which logits are rescaled: the rivals are told apart and nothing saturates."""
 
-LEAST = 1e-30
-"""A median lead below it is none."""
-
-SHARP = 10.0
-"""The median lead, in nats, at which the worst case is searched for: the loss sees the nearest rival above others.
-
-On 400 validation images of MNIST, a plain network and its logits times 0.3 and 0.001: twenty steps of Auto-PGD on the
-log-odds leave 142, 169 and 223 of them as they are, and 142, 144 and 146 at ten nats; at five and at twenty more.
-"""
-
-
-class Rescaled:
-    """A model whose logits are multiplied by a factor; a function of images, no module.
-
-    Example:
-        >>> import torch
-        >>> Rescaled(lambda x: x.flatten(1), 4.0)(torch.tensor([[[[0.25, 0.5]]]]))
-        tensor([[1., 2.]])
-    """
-
-    def __init__(self, model: Model, factor: float) -> None:
-        self.model, self.factor = model, factor
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (N, K)."""
-        return self.factor * self.model(images)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class Scale(Probe):
     """Symptom: the median lead of the highest logit over the next is less than 5 nats, ``threshold`` times and more.
 
     With tiny logits softmax gives every rival the same weight, and the attack heads for the mean of all. (Huge ones are
@@ -52,49 +27,34 @@ class Scale:
 
     Example:
         >>> import torch
-        >>> from unmask.attacks import FGSM, Trial
-        >>> trial = Trial(attacks=[FGSM(epsilon=0.1)])
-        >>> probe = Scale(repair=Repair(does="rescale", against="as it is", control=trial, remedy=trial))
-        >>> probe(lambda x: x.flatten(1) / 100, torch.tensor([1.0, 0.0]).view(1, 1, 1, 2), torch.tensor([0])).fired
+        >>> from unmask.auditing.context import prepare
+        >>> images = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+        >>> Scale()(prepare(lambda x: x.flatten(1) / 100, images, torch.tensor([0]), epsilon=0.1)).fired
         True
     """
 
-    repair: Repair
-    applies: bool = True
     name: str = "logit scale"
     threshold: float = 20.0
-    batches: Batches = field(default_factory=Batches)
 
-    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
-        """Measure the symptom on all images, and what the remedy gains."""
-        lead = median_lead(model, images, labels, self.batches)
-        value = min(MODERATE / max(lead, LEAST), 1 / LEAST)
-        fired = self.applies and value > self.threshold
+    def __call__(self, context: Context) -> Finding:
+        """Compare the lead with 5 nats, and measure what the remedy gains."""
+        value = min(MODERATE / max(context.lead, LEAST), 1 / LEAST)
+        applies = saturates(context.reference) or context.reference.settings.get("loss") is log_odds
+        fired = applies and value > self.threshold
+        rescaled = Proxy(f"logits with a median lead of {MODERATE:g} nats", context.with_lead(MODERATE))
+        repair = Repair(
+            does="the same attack on logits of moderate size",
+            against="the attack as it is",
+            control=context.trials.reference_on_logits,
+            remedy=context.evaluator.trial("reference, logits rescaled", context.reference, proxy=rescaled),
+        )
         return Finding(
             name=self.name,
             kind="masking",
             value=value,
             threshold=self.threshold,
             fired=fired,
-            symptom=f"The highest logit leads the next by {lead:.3g} nats (median).",
+            symptom=f"The highest logit leads the next by {context.lead:.3g} nats (median).",
             advice="Attack with a loss that does not depend on the scale of logits (a margin, DLR), or rescale them.",
-            **self.repair(fired, model, images, labels),
+            **repair(fired, context.evaluator),
         )
-
-
-def median_lead(model: Model, images: Tensor, labels: Tensor, batches: Batches) -> float:
-    """The median over images of the highest logit minus the next, in nats.
-
-    Example:
-        >>> import torch
-        >>> images = torch.tensor([0.75, 0.25]).view(1, 1, 1, 2)
-        >>> median_lead(lambda x: x.flatten(1), images, torch.tensor([0]), Batches())
-        0.5
-    """
-
-    def lead(x: Tensor, y: Tensor) -> Tensor:
-        first, second = examined(model, x).topk(2, dim=1).values.unbind(1)
-        return first - second
-
-    (leads,) = batches(lead, images, labels)
-    return leads.double().median().item()

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from unmask.attacks import Trial
-from unmask.auditing.probes.probe import Repair
+from unmask.auditing.context import Context
+from unmask.auditing.evaluator import Trial
+from unmask.auditing.probes.probe import Probe
 from unmask.gradients import input_gradient
-from unmask.numerics import Batches, Model, undisturbed
+from unmask.numerics import Model, undisturbed
 from unmask.reports.record import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vanishing:
+class Vanishing(Probe):
     """Symptom: no gradient of the log-odds to follow, on images that withstand gradient attacks.
 
     None is a gradient that is zero throughout, subnormal throughout (below 1.2e-38 in float32, where numbers lose their
     digits), or not finite; at the image itself, or where many steps have ended. ``value`` is the share of all images.
-    Remedy: a search that uses none. Evidence per example: ``zero gradient``,
-    ``non-finite gradient``, ``no way on``, where many steps have ended.
-
-    Attributes:
-        attack: many steps along the gradient; it must keep its images.
+    Remedy: a search that uses none. Values per example: ``zero gradient``, ``non-finite gradient``, ``no way on``, where
+    many steps have ended. The symptom alone leaves the verdict open.
 
     Example:
-        >>> from unmask.attacks import FGSM, FRSM
-        >>> step, noise = Trial(attacks=[FGSM(epsilon=0.2)]), Trial(attacks=[FRSM(epsilon=0.2)])
-        >>> repair = Repair(does="noise", against="a step", control=step, remedy=noise)
-        >>> probe = Vanishing(attack=step, repair=repair)
-        >>> probe(lambda x: x.flatten(1).round(), torch.ones(1, 1, 1, 2), torch.tensor([0])).value
+        >>> from unmask.auditing.context import prepare
+        >>> context = prepare(lambda x: x.flatten(1).round(), torch.ones(1, 1, 1, 2), torch.tensor([0]), epsilon=0.2)
+        >>> Vanishing()(context).value
         1.0
     """
 
-    attack: Trial
-    repair: Repair
     name: str = "vanishing gradients"
     threshold: float = 0.02
-    batches: Batches = field(default_factory=Batches)
+    calls_for_queries: bool = True
 
-    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Finding:
+    def trials(self, context: Context) -> Sequence[Trial]:
+        """Return many steps, whose end points are looked at."""
+        return [context.trials.many]
+
+    def __call__(self, context: Context) -> Finding:
         """Measure the symptom on all images, and what the remedy gains."""
-        held = self.attack(model, images, labels)
-        zero, broken = self.batches(lambda x, y: _measure(model, x, y), images, labels)
-        stuck, torn = self.batches(lambda x, y: _measure(model, x, y), held.images, labels)
+        end, measure = context.evaluator.run(context.trials.many), partial(_measure, context.model)
+        zero, broken = context.evaluator.measure(measure)
+        stuck, torn = context.evaluator.measure(measure, images=end.images)
         value, after = (
-            (lost & held.correct).double().mean().item() for lost in (zero | broken | stuck | torn, stuck | torn)
+            (lost & end.correct).double().mean().item() for lost in (zero | broken | stuck | torn, stuck | torn)
         )
         fired = value > self.threshold
         return Finding(
@@ -61,14 +61,14 @@ class Vanishing:
             f"{100 * value:.1f} % withstand gradient attacks and have none there or, {100 * after:.1f} %, where the "
             "attack ends.",
             advice="Something between the image and the logits stops the gradient: a rounding or thresholding step, "
-            "detached tensors, dead or saturated units. Attack a differentiable stand-in for it, or query only.",
-            evidence={
+            "detached tensors, dead or saturated units. Attack by BPDA with a derivative in its place, or by queries.",
+            values={
                 "zero gradient": zero.tolist(),
                 "non-finite gradient": broken.tolist(),
                 "no way on": (stuck | torn).tolist(),
             },
             blinding=True,
-            **self.repair(fired, model, images, labels),
+            **context.queries_against_gradients()(fired, context.evaluator),
         )
 
 

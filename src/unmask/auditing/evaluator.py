@@ -1,0 +1,244 @@
+"""The evaluator of an audit: it runs each attack once, and holds images, batching, cache, clock and worst images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unmask.attacks import Attack, Outcome, as_attack
+from unmask.attacks.attack import settings_in_words
+from unmask.attacks.evaluation import attack_batch
+from unmask.auditing.cache import Cache
+from unmask.auditing.clock import Clock
+from unmask.auditing.worst import Worst
+from unmask.numerics import Batches, Model, drawn
+from unmask.threats import Threat, check_adversarial
+
+ALWAYS = 2
+"""The number of trials that a time budget cannot leave out: the clean one, and the reference attack."""
+
+
+class OutOfTimeError(Exception):
+    """An attack was not begun because the time that is left is not enough for it.
+
+    Example:
+        >>> str(OutOfTimeError("1000 queries"))
+        '1000 queries'
+    """
+
+
+class Omission(NamedTuple):
+    """Something that was not run: its name, the reason, and whether it leaves the verdict's question open."""
+
+    name: str
+    reason: str
+    open: bool = False
+
+
+class Proxy(NamedTuple):
+    """A model that attacks are made on in place of the audited one, which judges the images that they find.
+
+    Attributes:
+        name: in words, for reports.
+        model: from images to logits.
+        factor: the cost of its gradient, in gradients of the audited model.
+        derived: whether it follows from the audited model alone, so that outcomes can be kept on disk.
+    """
+
+    name: str
+    model: Model
+    factor: float = 1.0
+    derived: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """Attacks in turn on the same examples, each on those that are still classified correctly.
+
+    Attributes:
+        name: in words, for reports.
+        attacks: at least one.
+        proxy: the model that they are made on, if not the audited one.
+        keep_images: whether the evaluator remembers the images besides what became of them.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> Trial(name="twice", attacks=(FGSM(0.1), FGSM(0.1))).settings
+        '2 times FGSM: epsilon 0.1, loss cross entropy'
+    """
+
+    name: str
+    attacks: tuple[Attack, ...]
+    proxy: Proxy | None = None
+    keep_images: bool = False
+
+    @property
+    def cost(self) -> float:
+        """Gradients of the audited model per image."""
+        return sum(attack.cost for attack in self.attacks) * (self.proxy.factor if self.proxy else 1.0)
+
+    @property
+    def settings(self) -> str:
+        """The attacks' settings in words; of several of one kind, their number and the settings they share."""
+        listed = []
+        for name, run in groupby(self.attacks, key=lambda attack: attack.name):
+            each = [settings_in_words(attack) for attack in run]
+            shared = [f"{key} {value}" for key, value in each[0].items() if all(one.get(key) == value for one in each)]
+            times = f"{len(each)} times " if len(each) > 1 else ""
+            listed.append(times + name + (": " if shared else "") + ", ".join(shared))
+        return "; ".join(listed) + (f"; on {self.proxy.name}" if self.proxy else "")
+
+    def equals(self, attacks: Sequence[Attack], proxy: Proxy | None) -> bool:
+        """Return whether it would make the same images."""
+        same_model = (self.proxy and self.proxy.model) is (proxy and proxy.model)
+        return same_model and len(self.attacks) == len(attacks) and all(map(_equal, self.attacks, attacks))
+
+
+class Entry(NamedTuple):
+    """A trial that was run: the rows it was run on (None: all), and its outcome without images."""
+
+    trial: Trial
+    rows: Tensor | None
+    outcome: Outcome
+
+
+@dataclass(kw_only=True, eq=False)
+class Evaluator:
+    """Runs trials on the audited model: each once, in batches, within the time budget.
+
+    Attributes:
+        model: the audited model, from images to logits.
+        images, labels: all that are audited, on the CPU.
+        threat: what an attack may do; images that exceed it are refused.
+        batches: the batch size and the device.
+        judge: decides whether an image is misclassified, where that is not the model itself.
+        cache: keeps outcomes on disk, and finds them again after a kill.
+        entries: the trials that were run, in order.
+        not_run: everything that was left out, and why.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> from unmask.threats import Linf
+        >>> images, labels = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2), torch.tensor([0])
+        >>> evaluator = Evaluator(model=lambda x: x.flatten(1), images=images, labels=labels, threat=Linf(0.2))
+        >>> for trial in (evaluator.trial("clean", lambda m, x, y: x), evaluator.trial("step", FGSM(0.2))):
+        ...     _ = evaluator.run(trial)
+        >>> evaluator.worst.correct.item()
+        False
+    """
+
+    model: Model
+    images: Tensor
+    labels: Tensor
+    threat: Threat
+    batches: Batches = field(default_factory=Batches)
+    clock: Clock = field(default_factory=Clock)
+    judge: Model | None = None
+    cache: Cache | None = None
+    entries: list[Entry] = field(default_factory=list, init=False)
+    not_run: list[Omission] = field(default_factory=list, init=False)
+    _worst: Worst | None = field(default=None, init=False)
+    _trials: list[Trial] = field(default_factory=list, init=False)
+    _outcomes: dict[tuple[int, bytes | None], Outcome] = field(default_factory=dict, init=False)
+
+    @property
+    def worst(self) -> Worst:
+        """The worst image of each example so far; the clean trial must have been run first."""
+        if self._worst is None:
+            raise RuntimeError("evaluator: expected the clean trial to have been run")
+        return self._worst
+
+    def trial(
+        self,
+        name: str,
+        *attacks: Callable[[Model, Tensor, Tensor], Tensor],
+        proxy: Proxy | None = None,
+        keep_images: bool = False,
+    ) -> Trial:
+        """Return a trial of these attacks: the one there is, under whatever name, or a new one."""
+        declared = tuple(as_attack(attack) for attack in attacks)
+        for trial in self._trials:
+            if trial.equals(declared, proxy) and trial.keep_images >= keep_images:
+                return trial
+        self._trials.append(Trial(name=name, attacks=declared, proxy=proxy, keep_images=keep_images))
+        return self._trials[-1]
+
+    def run(self, trial: Trial, rows: Tensor | None = None) -> Outcome:
+        """Run a trial on all examples, or on those in ``rows``; what was run before is returned at once.
+
+        The outcome has images only where the trial keeps them, (0, C, H, W) otherwise.
+
+        Raises:
+            OutOfTimeError: the time that is left is presumably not enough.
+            ValueError: an attack exceeds the threat model, or returns no images.
+        """
+        key = None if rows is None else rows.numpy().tobytes()
+        if known := self._outcomes.get((id(trial), key)):
+            return known
+        if rows is not None and (whole := self._outcomes.get((id(trial), None))):
+            return whole.at(rows)
+        images = self.images if rows is None else self.images[rows]
+        if len(self.entries) >= ALWAYS and not self.clock.allows(trial.cost * len(images)):
+            raise OutOfTimeError(trial.name)
+        outcome = self.cache.load(trial, key) if self.cache else None
+        if outcome is None:
+            labels, progress = self.labels_of(rows), self.clock.work(trial.name, cost=trial.cost)
+            outcome = Outcome(*self.batches(self._function(trial), images, labels, progress=progress))
+            check_adversarial(trial.name, outcome.images, images, self.threat)
+            if self.cache:
+                self.cache.save(trial, key, outcome)
+        return self._enter(trial, rows, key, outcome)
+
+    def run_unrecorded(self, trial: Trial, rows: Tensor | None = None) -> Outcome:
+        """Run a trial that counts for nothing, such as an attack with another epsilon."""
+        images = self.images if rows is None else self.images[rows]
+        return Outcome(*self.batches(self._function(trial), images, self.labels_of(rows)))
+
+    def measure(
+        self,
+        function: Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]],
+        rows: Tensor | None = None,
+        *,
+        images: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Apply a function of images and labels in batches: to all, to those in ``rows``, or to other images."""
+        if images is None:
+            images = self.images if rows is None else self.images[rows]
+        return self.batches(function, images, self.labels_of(rows))
+
+    def labels_of(self, rows: Tensor | None) -> Tensor:
+        """Return the labels of all examples, or of those in ``rows``."""
+        return self.labels if rows is None else self.labels[rows]
+
+    def sample(self, count: int, among: Tensor | None = None, *, seed: int) -> Tensor:
+        """Return the rows, rising, of at most ``count`` examples, drawn by their content from all or from ``among``."""
+        rows = torch.arange(len(self.images)) if among is None else among
+        return rows[drawn(self.images[rows], count, seed=seed)]
+
+    def _function(self, trial: Trial) -> Callable[[Tensor, Tensor], Outcome]:
+        proxy = trial.proxy.model if trial.proxy else None
+        return partial(attack_batch, self.model, trial.attacks, proxy=proxy, judge=self.judge)
+
+    def _enter(self, trial: Trial, rows: Tensor | None, key: bytes | None, outcome: Outcome) -> Outcome:
+        """Remember an outcome, and take from it what is worse than the attacks before did."""
+        if self._worst is None:
+            self._worst = Worst(outcome)
+        else:
+            self._worst.add(outcome, rows)
+        bare = outcome.without_images()
+        self.entries.append(Entry(trial, rows, bare))
+        self._outcomes[id(trial), key] = outcome if trial.keep_images else bare
+        return self._outcomes[id(trial), key]
+
+
+def _equal(one: Attack, other: Attack) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except (RuntimeError, ValueError):  # they hold tensors or arrays, which are compared entry by entry
+        return False
