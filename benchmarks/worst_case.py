@@ -16,12 +16,12 @@ import click
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from unmask.auditing.kit import QUICK
 from unmask_experiments.sweeps import run_environment
 from unmask_experiments.zoo.networks import Network, audited_images, batches, trained_network
 
 from benchmarks.__main__ import machine, versions
-from unmask.attacks.trial import predict
-from unmask.auditing.kit import QUICK
+from unmask.attacks import predict
 from unmask.auditing.runner import audit
 from unmask.data import Dataset
 from unmask.files import write_atomically
@@ -38,7 +38,7 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """Who is still classified correctly, bool (N,), and the seconds that it took to know."""
+    """The images that are still classified correctly, bool (N,), and the seconds of the measurement."""
 
     correct: Tensor
     seconds: float
@@ -79,7 +79,7 @@ def main(images: int, threads: int, work: Path, only: str | None, steps: int, qu
 
 
 def compare(name: str, work: Path, *, images: int, threads: int, steps: int, queries: int) -> dict[str, Any]:
-    """The audit, the quick audit and AutoAttack on the same images; ours come first, and their memory is the peak.
+    """Run the audit, the quick audit and AutoAttack on the same images; ours come first, for the peak of their memory.
 
     The quick audit looks at some of the images only, which is where its accuracy is from.
     """
@@ -104,7 +104,7 @@ def compare(name: str, work: Path, *, images: int, threads: int, steps: int, que
 
 
 def autoattack(model: nn.Module, data: Dataset, *, steps: int, queries: int, batch_size: int = 250) -> Measured:
-    """The standard set as torchattacks has it, each attack on what withstood those before it."""
+    """Run torchattacks' standard set, each attack on the images still correct after those before it."""
     torchattacks, count = import_module("torchattacks"), 10
     settings = {"eps": EPSILON, "seed": 0}
     standard = torchattacks.MultiAttack(
@@ -126,7 +126,7 @@ def _audited(model: nn.Module, data: Dataset, **effort: Any) -> Measured:
     begun = time.perf_counter()
     cut = batches()
     report = audit(model, data.images, data.labels, epsilon=EPSILON, batch_size=cut.size, device=cut.device, **effort)
-    return Measured(torch.tensor(report.correct["worst case"]), time.perf_counter() - begun)
+    return Measured(torch.tensor(report.correct["robust"]), time.perf_counter() - begun)
 
 
 def _share(correct: Tensor) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 import pytest
-from unmask_experiments.sweeps import SweepError, execute, identify, read_run, runs, sweep
+from unmask_experiments.sweeps import SweepError, execution, identify, read_run, runs, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_no_finished_record(places, monkey
 def test_what_another_sweep_has_begun_is_left_to_it(places):
     place = places["work"] / identify(NUMBERS[1])
     place.mkdir(parents=True)
-    with execute.claimed(places["work"], NUMBERS[1]) as mine:
+    with execution.locked(places["work"], NUMBERS[1]) as mine:
         assert mine
         assert len(sweep(square, NUMBERS, **places)) == 3
     assert len(sweep(square, NUMBERS, **places)) == 4
@@ -170,7 +170,7 @@ def test_progress_is_reported_by_the_length_of_the_runs(places, monkeypatch):
             pass
         return {}
 
-    sweep(waiting, NUMBERS[:3], **places, cost=lambda config: config.number + 1, report=shares.append)
+    sweep(waiting, NUMBERS[:3], **places, cost=lambda config: config.number + 1, on_progress=shares.append)
     assert shares[0] == pytest.approx((1 + 2 + 0.5 * 3) / 6)
     assert shares[-1] == 1
 

@@ -44,7 +44,9 @@ def test_a_node_that_is_killed_costs_no_record_and_none_is_made_twice(cluster, t
             time.sleep(2)  # until its processes have noticed
             (shared / "go").touch()
 
-    paths = sweep(slow_square, [BAD, *CONFIGS], folder=tmp_path / "runs", work=shared, ray=cluster.address, report=kill)
+    paths = sweep(
+        slow_square, [BAD, *CONFIGS], folder=tmp_path / "runs", work=shared, ray=cluster.address, on_progress=kill
+    )
 
     assert lost not in cluster.worker_nodes
     assert [path.stem for path in paths] == [identify(config) for config in CONFIGS]

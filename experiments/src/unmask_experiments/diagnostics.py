@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import PGD, Square
-from unmask.attacks.trial import predict
+from unmask.attacks import PGD, Square, predict
 from unmask.data import Dataset
 from unmask.gradients import input_gradient
 from unmask.losses import log_odds

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor, nn
 
-from unmask.attacks import Attack
-from unmask.attacks.trial import Trial
+from unmask.attacks.evaluation import evaluate
 from unmask.data import Dataset
 from unmask.numerics import Batches, Model
+
+Attack = Callable[[Model, Tensor, Tensor], Tensor]
+"""An attack of `unmask`, or any function of a model, images and labels that returns images."""
 
 
 def unchanged(model: Model, images: Tensor, labels: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def correct_under(
         >>> correct_under(nn.Flatten(), [unchanged], images, torch.tensor([0]), batches=Batches())
         tensor([True])
     """
-    return Trial(attacks=attacks, batches=batches)(model, images, labels).correct
+    return evaluate(model, images, labels, attacks, batches=batches).correct
 
 
 def count_correct(model: nn.Module, attack: Attack, data: Dataset, batches: Batches) -> int:

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FRSM, PGD, DeepFool
-from unmask.attacks.trial import predict
+from unmask.attacks import FRSM, PGD, DeepFool, predict
 from unmask.data import Dataset
 from unmask.gradients import At, input_gradient
 from unmask.losses import cross_entropy, log_odds
@@ -146,7 +145,7 @@ class NetworkMeasurement:
             images = images.to(own)
             with torch.no_grad():
                 logits = model(images)
-            points = FRSM.sweep(None, images, labels, epsilons=self.epsilons)
+            points = FRSM(max(self.epsilons)).sweep(None, images, labels, epsilons=self.epsilons)
             standing = torch.stack([predict(model, point) == labels for point in points], dim=1)
             return -log_odds(logits.double(), labels), logits.argmax(1) == labels, standing
 

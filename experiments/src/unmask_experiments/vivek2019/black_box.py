@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from unmask.attacks import FGSM, Attack
+from unmask.attacks import FGSM, Transfer
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches
 from unmask_experiments.evaluation import count_correct, unchanged
@@ -25,7 +23,7 @@ def transfer(config: Config, *, work: Path) -> dict[str, Any]:
     found = {}
     for name in config.sources:
         other = trained_network(source(config, name), test, work)
-        found[name] = count_correct(target, made_on(other, fgsm), test, batches)
+        found[name] = count_correct(target, Transfer(attack=fgsm, proxy=other), test, batches)
     return {
         "data": config.shown_data,
         "images": len(test),
@@ -33,8 +31,3 @@ def transfer(config: Config, *, work: Path) -> dict[str, Any]:
         "own": count_correct(target, fgsm, test, batches),
         "from": found,
     }
-
-
-def made_on(source: nn.Module, attack: Attack) -> Attack:
-    """The attack made on another network than the one that it is tried on."""
-    return lambda _, images, labels: attack(source, images, labels)

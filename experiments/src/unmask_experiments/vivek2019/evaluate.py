@@ -163,11 +163,13 @@ class LossCurves:
     def points(self, attack: str, model: nn.Module, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
         """Yield the images of one attack, for epsilon 0 and each epsilon."""
         yield images
-        sweep: Any = {"epsilons": self.epsilons, "loss": cross_entropy}
+        largest = max(self.epsilons)
         if attack == "FGSM":
-            yield from FGSM.sweep(model, images, labels, **sweep)
+            fgsm = FGSM(largest, loss=cross_entropy)
+            yield from fgsm.sweep(model, images, labels, epsilons=self.epsilons)
         elif attack == "R-FGSM":
-            yield from RFGSM.sweep(model, images, labels, **sweep, alpha=self.noise, seed=self.seed)
+            rfgsm = RFGSM(largest, alpha=self.noise, loss=cross_entropy, seed=self.seed)
+            yield from rfgsm.sweep(model, images, labels, epsilons=self.epsilons)
         else:
             for one in self.epsilons:
                 size = self.step_size * one / self.epsilon

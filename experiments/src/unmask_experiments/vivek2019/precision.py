@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FGSM
-from unmask.attacks.trial import predict
+from unmask.attacks import FGSM, predict
 from unmask.data import Dataset
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches

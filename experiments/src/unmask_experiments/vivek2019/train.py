@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from unmask.attacks import FGSM, IFGSM, Attack
+from unmask.attacks import FGSM, IFGSM
 from unmask.data import Dataset, load
 from unmask.losses import cross_entropy
 from unmask.models.weights import load_weights, save_weights
@@ -20,7 +20,7 @@ from unmask.numerics import Batches, derive_seed
 from unmask.training import STUCK_EVERY, Trainer
 from unmask.training.optimizers import Steps
 from unmask.training.watch import Reading, Watch
-from unmask_experiments.evaluation import count_correct, shuffled, unchanged
+from unmask_experiments.evaluation import Attack, count_correct, shuffled, unchanged
 from unmask_experiments.follow import Row, follow, rows_so_far, weights_folder
 from unmask_experiments.sweeps import finite
 from unmask_experiments.vivek2019.config import CHOICES, Config, network, source, updates_per_epoch

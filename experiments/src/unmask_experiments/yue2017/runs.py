@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FGSM
-from unmask.attacks.trial import predict
+from unmask.attacks import FGSM, predict
 from unmask.data import Dataset, load
 from unmask.losses import cross_entropy, log_odds
 from unmask.models.weights import load_weights, save_weights
@@ -226,9 +225,10 @@ def _diagnosed(config: Config, test: Dataset, work: Path) -> dict[str, Any]:
 
 def _transfer(source: nn.Module, target: nn.Module, test: Dataset, config: Config) -> dict[str, Any]:
     """Count the images that the target still classifies correctly when FGSM is run on the source."""
+    attack = FGSM(max(config.epsilons), loss=cross_entropy)
 
     def measure(inputs: Tensor, labels: Tensor) -> Tensor:
-        points = FGSM.sweep(source, inputs.double(), labels, epsilons=config.epsilons, loss=cross_entropy)
+        points = attack.sweep(source, inputs.double(), labels, epsilons=config.epsilons)
         return torch.stack([predict(target, point.float()) == labels for point in points], dim=1)
 
     (correct,) = Batches(size=1000)(measure, test.images, test.labels)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unmask.auditing.runner import audit
+from unmask.auditing import audit
 from unmask.models.weights import digest
 from unmask_experiments.sweeps import finite, read_run, record_of
 from unmask_experiments.zoo.cases import Case
@@ -50,8 +50,8 @@ def audit_pair(
         batch_size=cut.size,
         device=cut.device,
         seed=case.seed,
-        subject=case.name,
-        data=case.data,
+        model_name=case.name,
+        data_name=case.data,
         progress=lambda stage, share: progress(share),
     )
     found: dict[str, Any] = finite(
@@ -69,7 +69,7 @@ def audit_pair(
             "seconds": round(report.seconds, 1),
             "not_run": sorted(report.not_run),
             "symptoms": {one.name: [float(f"{one.value:.4g}"), one.fired] for one in report.findings},
-            "worst": as_text(report.correct["worst case"]),
+            "worst": as_text(report.correct["robust"]),
         }
     )
     return found

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unmask.attacks import FGSM, PGD
-from unmask.attacks.trial import predict
+from unmask.attacks import FGSM, PGD, predict
 from unmask.data import Dataset, load
 from unmask.losses import log_odds
 from unmask.models import build

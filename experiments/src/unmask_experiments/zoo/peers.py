@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import APGD, Attack, Square, TargetedAPGD
+from unmask.attacks import APGD, Square, TargetedAPGD
 from unmask.data import Dataset
 from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy, dlr
 from unmask.numerics import derive_seed, random_state_kept, undisturbed
 from unmask.threats import Linf
+from unmask_experiments.evaluation import Attack
 from unmask_experiments.zoo.cases import Case
 from unmask_experiments.zoo.networks import audited_images, batches, trained_network
 from unmask_experiments.zoo.worst_case import correct_under_all

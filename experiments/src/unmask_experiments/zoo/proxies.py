@@ -9,7 +9,6 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import Attack
 from unmask.numerics import Model
 
 
@@ -124,15 +123,3 @@ def with_parts(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Modul
         if isinstance(part, kind):
             changed.set_submodule(name, make(part))
     return changed
-
-
-def attacking(model: Model, attack: Attack) -> Attack:
-    """Return the attack made on this model, whichever model it is tried on.
-
-    Example:
-        >>> from unmask.attacks import FGSM
-        >>> attack = attacking(lambda x: x.flatten(1), FGSM(epsilon=0.25))
-        >>> attack(None, torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])).flatten()
-        tensor([0.2500, 0.7500])
-    """
-    return lambda _, images, labels: attack(model, images, labels)

@@ -47,20 +47,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import APGD, FGSM, PGD, RFGSM, Attack, Square
+from unmask.attacks import APGD, FGSM, PGD, RFGSM, Square, Transfer
 from unmask.data import Dataset
 from unmask.losses import cross_entropy, log_odds
 from unmask.models.weights import digest
-from unmask.numerics import Model, derive_seed
+from unmask.numerics import derive_seed
 from unmask.statistics import PairedGain, paired_gain, proportion
 from unmask.threats import Linf
-from unmask_experiments.evaluation import unchanged
+from unmask_experiments.evaluation import Attack, unchanged
 from unmask_experiments.sweeps import read_run, record_of
 from unmask_experiments.zoo.cases import Case
 from unmask_experiments.zoo.defences import DEFENCES, DRAWS
 from unmask_experiments.zoo.linear import worst_margin
 from unmask_experiments.zoo.networks import audited_images, batches, trained_network
-from unmask_experiments.zoo.proxies import MeanProbability, attacking
+from unmask_experiments.zoo.proxies import MeanProbability
 from unmask_experiments.zoo.worst_case import CACHE, ResultCache, as_flags, as_text, correct_under_all, strongest
 
 EDGE = 0.03
@@ -98,7 +98,7 @@ def establish_truth(
     data, network = audited_images(case.data, case.images), trained_network(case, work)
     model, proxy, defence = case.published(network), case.proxy(network), DEFENCES[case.defence]
     judge = MeanProbability(model, draws=DRAWS) if defence.random else model
-    claim = attacking(model, case.attack())
+    claim = Transfer(attack=case.attack(), proxy=model)
     if defence.truth == "exact":
         check_exact(case, model, network, data, claim)
     cache = ResultCache(work / CACHE, weights=digest(network))
@@ -166,10 +166,11 @@ def rule(gains: Mapping[str, PairedGain], *, right: int, total: int, found: floa
     return "not masked" if largest.high < edges[name] else "excluded", _words(name, largest)
 
 
-def comparisons(case: Case, model: Model, proxy: Model) -> dict[str, tuple[Sequence[Attack], Sequence[Attack]]]:
+def comparisons(case: Case, model: nn.Module, proxy: nn.Module) -> dict[str, tuple[Sequence[Attack], Sequence[Attack]]]:
     """Return unrepaired and repaired attacks of equal budget, by name; the reference belongs to the unrepaired ones."""
     epsilon, loss = case.epsilon, cross_entropy if case.reference == "fgsm" else log_odds
-    seed, as_is, repaired = derive_seed(case.seed, "compare"), partial(attacking, model), partial(attacking, proxy)
+    seed = derive_seed(case.seed, "compare")
+    as_is, repaired = partial(_made_on, model), partial(_made_on, proxy)
     few, many = STEPS
     times, found = DEFENCES[case.defence].passes, dict[str, tuple[Sequence[Attack], Sequence[Attack]]]()
     if case.reference == "fgsm":
@@ -194,6 +195,10 @@ def comparisons(case: Case, model: Model, proxy: Model) -> dict[str, tuple[Seque
     if not DEFENCES[case.defence].random:
         found["queries"] = unrepaired, [Square(epsilon=epsilon, queries=2 * (few + many) * times, seed=seed)]
     return found
+
+
+def _made_on(proxy: nn.Module, attack: Attack) -> Attack:
+    return Transfer(attack=attack, proxy=proxy)
 
 
 def check_exact(case: Case, model: nn.Module, network: nn.Module, data: Dataset, claim: Attack) -> None:

@@ -13,35 +13,32 @@ import torch
 from torch import Tensor, nn
 
 import unmask
-from unmask.attacks import APGD, FGSM, PGD, Attack, Square, TargetedAPGD
+from unmask.attacks import APGD, FGSM, PGD, Square, TargetedAPGD, Transfer
 from unmask.data import Dataset
 from unmask.files import write_atomically
 from unmask.losses import RivalMargin, dlr, log_odds
 from unmask.models.weights import digest
 from unmask.numerics import Model, derive_seed
-from unmask_experiments.evaluation import correct_under
+from unmask_experiments.evaluation import Attack, correct_under
 from unmask_experiments.zoo.cases import Case
 from unmask_experiments.zoo.linear import worst_margin
 from unmask_experiments.zoo.networks import audited_images, batches, trained_network
-from unmask_experiments.zoo.proxies import attacking
 
 CACHE = "attacks.json"
 """The results so far of an unfinished run, in its work folder."""
 
 CODE = (
-    (
-        Path(unmask.__file__).parent,
-        ("attacks", "attacks/bpda", "models/masked", "losses.py", "numerics.py", "gradients.py"),
-    ),
-    (Path(__file__).parent, (".",)),
+    *(Path(unmask.__file__).parent / name for name in ("losses.py", "gradients.py", "threats.py")),
+    *(Path(unmask.__file__).parent / name for name in ("attacks", "models/masked", "numerics")),
+    Path(__file__).parent,
 )
-"""Folders and files that an attack's result depends on; results of another version of them are not used."""
+"""Files and folders that an attack's result depends on; results of another version of them are not used."""
 
 RIVALS = 9
 """One step towards each of so many rivals is the worst case of a linear model of ten classes."""
 
 
-def strongest(case: Case, proxy: Model, *, search: bool = True) -> list[Attack]:
+def strongest(case: Case, proxy: nn.Module, *, search: bool = True) -> list[Attack]:
     """Return the attacks that establish a worst case, cheapest first: each is run on the images still correct.
 
     One step towards each rival, PGD, Auto-PGD on log-odds with restarts, on DLR, and towards each rival; then Square,
@@ -56,7 +53,7 @@ def strongest(case: Case, proxy: Model, *, search: bool = True) -> list[Attack]:
         TargetedAPGD(epsilon=epsilon, steps=case.steps, seed=seed),
     ]
     queries: list[Attack] = [Square(epsilon=epsilon, queries=case.queries, seed=seed)] if search else []
-    return [*(attacking(proxy, attack) for attack in gradients), *queries]
+    return [*(Transfer(attack=attack, proxy=proxy) for attack in gradients), *queries]
 
 
 class ResultCache:
@@ -89,8 +86,7 @@ class ResultCache:
 
 def _code() -> str:
     """Return a digest of the files that an attack's result depends on."""
-    places = [root / name for root, names in CODE for name in names]
-    files = [file for place in places for file in ([place] if place.suffix == ".py" else place.glob("*.py"))]
+    files = [file for place in CODE for file in ([place] if place.suffix else place.rglob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
