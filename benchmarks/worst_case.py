@@ -16,13 +16,12 @@ import click
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from unmask.auditing.kit import QUICK
 from unmask_experiments.sweeps import run_environment
 from unmask_experiments.zoo.networks import Network, audited_images, batches, trained_network
 
 from benchmarks.__main__ import machine, versions
 from unmask.attacks import predict
-from unmask.auditing.runner import audit
+from unmask.auditing import QUICK, audit
 from unmask.data import Dataset
 from unmask.files import write_atomically
 from unmask.statistics import proportion

@@ -14,6 +14,13 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than three seconds")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the tests of a whole reproduction or of a whole zoo as slow."""
+    for item in items:
+        if {"reproduction", "records", "small_zoo"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def held_out():
     """Return 359 images of digits that no network was trained on."""

@@ -56,6 +56,7 @@ def test_a_record_says_what_it_is_and_what_it_ran_on(places):
     assert {"python", "torch", "unmask"} <= set(record["environment"]["versions"])
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_records(places, tmp_path):
     alone = sweep(square, NUMBERS, **places)
     paths = sweep(square, NUMBERS, folder=tmp_path / "other", work=tmp_path / "elsewhere", jobs=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from sweeps_on_ray import BAD, CONFIGS, slow_square
 from unmask_experiments.sweeps import SweepError, identify, read_run, sweep
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
 
 from ray.cluster_utils import Cluster
 
 
 @pytest.fixture
 def cluster(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # the nodes need the function that they run
+    places = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]  # the nodes need the function that they run
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield made

@@ -77,6 +77,7 @@ def timeless(record):
     return json.dumps(record | {"epochs": {**record["epochs"], "seconds": None}}, sort_keys=True)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stuck_begins_again_warmer_and_says_so(tmp_path, monkeypatch):
     for module in (train, unmask.training.run):
         monkeypatch.setattr(module, "STUCK_EVERY", 4)
@@ -119,6 +120,7 @@ def test_what_trains_in_bfloat16_is_evaluated_in_float32(tmp_path):
     assert record["final"]["last"]["loss"]["clean"] == pytest.approx(measure(model, test)["loss"]["clean"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_transfer_takes_networks_that_others_have_kept(tmp_path):
     config = transfers(table3(SMOKE))["fgsm_only"]
     target = replace(config, kind="training", sources=())
@@ -148,6 +150,7 @@ def test_copies_with_the_same_weights_are_attacked_alike(tmp_path):
             assert counts["rounded only"] == counts["moved only"] == 0
 
 
+@pytest.mark.slow
 def test_a_timing_has_every_method_and_the_bare_loops():
     record = run(replace(SMOKE, kind="timing"))
     assert {"normal", "fgsm_only", "proposed", "pgd", "eat", "bare loop", "bare loop, channels last"} <= set(

@@ -203,6 +203,7 @@ def test_the_interval_over_seeds_is_students():
     assert high - 2 == pytest.approx(4.302653 / 3**0.5)
 
 
+@pytest.mark.slow
 def test_the_command_writes_artefacts_and_the_table_of_both_papers(tmp_path):
     (record,) = reproduce(
         "yanagita2018", artefact="fig2", profile="smoke", seeds=1, results=tmp_path, work=tmp_path / "work"

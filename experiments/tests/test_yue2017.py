@@ -43,6 +43,7 @@ def test_an_epoch_keeps_losses_and_norms_and_a_moment_the_attacks():
     assert len(base64.b64decode(specimen["clean"])) == 64
 
 
+@pytest.mark.slow
 def test_the_float64_run_attacks_the_float32_network_of_its_seed(tmp_path):
     alone = run(replace(SMOKE, precision="float64"), work=tmp_path / "alone")
     single = SMOKE

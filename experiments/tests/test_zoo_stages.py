@@ -36,7 +36,7 @@ FEW = [
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def small_zoo(tmp_path_factory):
     """A small zoo that has been run."""
     place = tmp_path_factory.mktemp("zoo")
     with pytest.MonkeyPatch.context() as patch:
@@ -46,8 +46,8 @@ def places(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(places):
-    return places / "results" / "zoo"
+def folder(small_zoo):
+    return small_zoo / "results" / "zoo"
 
 
 def noise(count=24, seed=0):
@@ -78,10 +78,10 @@ def test_worst_cases_respect_what_is_known(folder):
     assert zero["truth"] == "masked"
 
 
-def test_a_finished_run_is_not_repeated(places, folder, monkeypatch):
+def test_a_finished_run_is_not_repeated(small_zoo, folder, monkeypatch):
     paths = sorted(folder.rglob("*.json"))
     before = [path.stat().st_mtime_ns for path in paths]
-    run_zoo(FEW, folder=folder, work=places / "work")
+    run_zoo(FEW, folder=folder, work=small_zoo / "work")
     assert sorted(folder.rglob("*.json")) == paths
     assert [path.stat().st_mtime_ns for path in paths] == before
 
@@ -117,15 +117,15 @@ def test_a_truth_that_was_interrupted_goes_on_where_it_was(tmp_path, monkeypatch
     assert run[2:] == [("first", 60)]
 
 
-def test_a_truth_is_refused_where_there_is_an_audit(places, folder):
+def test_a_truth_is_refused_where_there_is_an_audit(small_zoo, folder):
     with pytest.raises(ValueError, match=r"expected no audit before the truth of linear, seed 0 is known"):
-        establish_truth(LINEAR, work=places / "work" / "truth" / "x", folder=folder)
+        establish_truth(LINEAR, work=small_zoo / "work" / "truth" / "x", folder=folder)
 
 
-def test_an_audit_is_refused_without_a_truth(places, folder):
+def test_an_audit_is_refused_without_a_truth(small_zoo, folder):
     unknown = replace(LINEAR, seed=7)
     with pytest.raises(ValueError, match=r"expected the truth of linear, seed 7 before its audit, found none"):
-        audit_pair(unknown, work=places / "work" / "audits" / "x", folder=folder)
+        audit_pair(unknown, work=small_zoo / "work" / "audits" / "x", folder=folder)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_an_audit_of_another_truth_is_refused(copied):
         rows(FEW, copied)
 
 
-def test_weights_that_changed_are_refused(places, folder, tmp_path):
+def test_weights_that_changed_are_refused(small_zoo, folder, tmp_path):
     work = tmp_path / "networks" / "x"
     with pytest.raises(ValueError, match=r"expected the weights \w+ of its truth, got \w+"):
         audit_pair(replace(LINEAR, updates=100), work=spoilt(work, tmp_path), folder=folder)
@@ -170,8 +170,8 @@ def spoilt(work, root):
     return work
 
 
-def test_the_score_is_written_and_shown(places):
-    score = write_score("digits", FEW, results=places / "results", command="unmask zoo")
-    written = json.loads((places / "results" / "zoo.json").read_text())["digits"]
+def test_the_score_is_written_and_shown(small_zoo):
+    score = write_score("digits", FEW, results=small_zoo / "results", command="unmask zoo")
+    written = json.loads((small_zoo / "results" / "zoo.json").read_text())["digits"]
     assert written["summary"] == score["summary"]
-    assert "### digits" in (places / "results" / "README.md").read_text()
+    assert "### digits" in (small_zoo / "results" / "README.md").read_text()

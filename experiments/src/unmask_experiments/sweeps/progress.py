@@ -62,7 +62,7 @@ def share_bar(title: str, *, console: Console | None = None) -> Iterator[Progres
 
     Example:
         >>> import io
-        >>> with progress_bar("runs", console=Console(file=io.StringIO())) as on_progress:
+        >>> with share_bar("runs", console=Console(file=io.StringIO())) as on_progress:
         ...     on_progress(0.5)
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
