@@ -16,8 +16,6 @@ import click
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from unmask_experiments.sweeps import run_environment
-from unmask_experiments.zoo.networks import Network, audited_images, batches, trained_network
 
 from benchmarks.__main__ import machine, versions
 from unmask.attacks import predict
@@ -25,6 +23,8 @@ from unmask.auditing import QUICK, audit
 from unmask.data import Dataset
 from unmask.files import write_atomically
 from unmask.statistics import proportion
+from unmask_experiments.sweeps import run_environment
+from unmask_experiments.zoo.networks import Network, audited_images, batches, trained_network
 
 EPSILON, STEPS = 0.3, 100
 """As MNIST is attacked in the literature; AutoAttack's own number of steps, of which torchattacks takes a tenth."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
 from unmask_experiments.cli.reproduce import reproduce
 from unmask_experiments.cli.zoo import zoo
 

@@ -6,15 +6,15 @@ import threading
 
 import numpy as np
 import pytest
+
+from unmask.data import load
+from unmask.models import build
+from unmask.training import Trainer
 from unmask_experiments.follow import follow, weights_folder
 from unmask_experiments.sweeps import identify
 from unmask_experiments.sweeps.execution import locked
 from unmask_experiments.vivek2019 import SMOKE
 from unmask_experiments.vivek2019.train import LAST
-
-from unmask.data import load
-from unmask.models import build
-from unmask.training import Trainer
 
 
 def test_what_a_pass_came_to_outlives_a_kill_while_it_is_measured(tmp_path):

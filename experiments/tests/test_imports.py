@@ -7,9 +7,9 @@ import importlib
 from pathlib import Path
 
 import pytest
-import unmask_experiments
 
 import unmask
+import unmask_experiments
 
 PUBLIC = {
     "unmask",

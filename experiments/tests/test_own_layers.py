@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
 import unmask_experiments
 
 ROOT = Path(unmask_experiments.__file__).parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+
 from unmask_experiments.printed_adam import VARIANTS, PrintedAdam
 
 

@@ -7,9 +7,9 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
-from unmask_experiments.shortcuts import fold_grey, pool_first
 
 from unmask.models import build
+from unmask_experiments.shortcuts import fold_grey, pool_first
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 

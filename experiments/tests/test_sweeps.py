@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 
 import pytest
+
 from unmask_experiments.sweeps import SweepError, execution, identify, read_run, runs, sweep
 
 

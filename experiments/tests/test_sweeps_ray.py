@@ -7,13 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
+
 from sweeps_on_ray import BAD, CONFIGS, slow_square
 from unmask_experiments.sweeps import SweepError, identify, read_run, sweep
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
 
 from ray.cluster_utils import Cluster
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict
 
 import pytest
+
 from unmask_experiments import vivek2019
 from unmask_experiments.artefact import Panel, Runs
 from unmask_experiments.drawing import draw

@@ -6,6 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+
+from unmask.attacks import PGD
+from unmask.losses import cross_entropy
+from unmask.training.objectives import Adversarial, Augmented, LogitDistance
 from unmask_experiments import vivek2019
 from unmask_experiments.sweeps import identify
 from unmask_experiments.vivek2019 import PAPER, QUICK, SMOKE, train
@@ -21,10 +25,6 @@ from unmask_experiments.vivek2019.grid import (
     table3,
 )
 from unmask_experiments.vivek2019.methods import METHODS, objective_of, passes
-
-from unmask.attacks import PGD
-from unmask.losses import cross_entropy
-from unmask.training.objectives import Adversarial, Augmented, LogitDistance
 
 
 def test_the_paper_profile_is_the_recipe(tmp_path):

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from interruptions import killer
 from torch import nn
+
+from interruptions import killer
+from unmask.attacks import PGD
+from unmask.data import Dataset
+from unmask.gradients import input_gradient
+from unmask.losses import cross_entropy
+from unmask.models import build
+from unmask.numerics import Batches
 from unmask_experiments.vivek2019.evaluate import Evaluation, LossCurves, alignment, in_parts, pgd_ends
 from unmask_experiments.vivek2019.precision import (
     DRAWS,
@@ -14,13 +21,6 @@ from unmask_experiments.vivek2019.precision import (
     rounded_to_bfloat16,
     rounded_weights,
 )
-
-from unmask.attacks import PGD
-from unmask.data import Dataset
-from unmask.gradients import input_gradient
-from unmask.losses import cross_entropy
-from unmask.models import build
-from unmask.numerics import Batches
 
 BATCHES = Batches(size=500)
 

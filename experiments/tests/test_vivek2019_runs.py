@@ -7,10 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from interruptions import killer
 from safetensors.torch import load_file, save_file
+
+from interruptions import killer
+from unmask.attacks import FGSM, predict
+from unmask.losses import cross_entropy
+from unmask.models import load_weights
+from unmask.training import Trainer
 from unmask_experiments.sweeps import identify
-from unmask_experiments.vivek2019 import PAPER, SMOKE, run, train
+from unmask_experiments.vivek2019 import PAPER, SMOKE, run
 from unmask_experiments.vivek2019.config import CIFAR, network, source, trained
 from unmask_experiments.vivek2019.evaluate import Evaluation
 from unmask_experiments.vivek2019.grid import (
@@ -28,12 +33,6 @@ from unmask_experiments.vivek2019.precision import (
     precision,
 )
 from unmask_experiments.vivek2019.train import LAST, SELECTED, images_of
-
-import unmask.training.run
-from unmask.attacks import FGSM, predict
-from unmask.losses import cross_entropy
-from unmask.models.weights import load_weights
-from unmask.training import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +78,8 @@ def timeless(record):
 
 @pytest.mark.slow
 def test_a_run_that_is_stuck_begins_again_warmer_and_says_so(tmp_path, monkeypatch):
-    for module in (train, unmask.training.run):
-        monkeypatch.setattr(module, "STUCK_EVERY", 4)
+    for module in ("unmask_experiments.vivek2019.train", "unmask.training.run"):
+        monkeypatch.setattr(f"{module}.STUCK_EVERY", 4)
     config = replace(methods(SMOKE)["fgsm"], learning_rate=1e-9)
     whole = run(config, work=tmp_path / "whole")
     assert [one["stuck at"] for one in whole["begun again"]] == [[4], [4]]

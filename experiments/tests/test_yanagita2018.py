@@ -9,6 +9,10 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from torch import nn
+
+from unmask.data import Dataset, load
+from unmask.training import Trainer
+from unmask.training.objectives import Normal
 from unmask_experiments import yanagita2018
 from unmask_experiments.artefact import Predicate, interval, judge
 from unmask_experiments.drawing import draw
@@ -19,10 +23,6 @@ from unmask_experiments.reproduce import Reproduction, find_paper, listing, repr
 from unmask_experiments.summary import summary
 from unmask_experiments.sweeps import identify
 from unmask_experiments.yanagita2018 import PAPER, QUICK, SMOKE, grid, run
-
-from unmask.data import Dataset, load
-from unmask.training import Trainer
-from unmask.training.objectives import Normal
 
 PUBLISHED = {"table1", "table2", "fig1a", "fig1b", "fig2", "fig3a", "fig3b", "disc1", "disc2", "adam"}
 

@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 
 import pytest
+
 from unmask_experiments import yue2017
 from unmask_experiments.reproduce import Reproduction
 from unmask_experiments.sweeps import identify

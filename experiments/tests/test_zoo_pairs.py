@@ -7,6 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+
+from unmask.attacks import FGSM
+from unmask.gradients import input_gradient
+from unmask.losses import log_odds
+from unmask.numerics import undisturbed
+from unmask.statistics import paired_gain
 from unmask_experiments.evaluation import unchanged
 from unmask_experiments.sweeps import identify
 from unmask_experiments.zoo import truth
@@ -17,12 +23,6 @@ from unmask_experiments.zoo.linear import worst_margin
 from unmask_experiments.zoo.networks import METHODS, PASSES, WITHIN, Network, audited_images, untrained
 from unmask_experiments.zoo.truth import EDGE, check_exact, comparisons, rule
 from unmask_experiments.zoo.worst_case import strongest
-
-from unmask.attacks import FGSM
-from unmask.gradients import input_gradient
-from unmask.losses import log_odds
-from unmask.numerics import undisturbed
-from unmask.statistics import paired_gain
 
 # Networks that learn in a moment, on few images, with little spent on their truth.
 BRIEF = {"data": "digits", "images": 150, "steps": 3, "restarts": 1, "queries": 20}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from unmask_experiments.zoo import peers
-from unmask_experiments.zoo.cases import Case
-from unmask_experiments.zoo.networks import audited_images
 
 from unmask.models.masked import InputNoise, SoftmaxOutput, ZeroBackward
 from unmask.numerics import undisturbed
+from unmask_experiments.zoo import peers
+from unmask_experiments.zoo.cases import Case
+from unmask_experiments.zoo.networks import audited_images
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+
+from unmask.attacks import FGSM
+from unmask.losses import log_odds
+from unmask.models import build
 from unmask_experiments.sweeps import identify, read_run
 from unmask_experiments.zoo import truth, worst_case
 from unmask_experiments.zoo.audits import audit_pair
@@ -17,10 +21,6 @@ from unmask_experiments.zoo.scores import rows
 from unmask_experiments.zoo.stages import run_zoo, write_score
 from unmask_experiments.zoo.truth import establish_truth
 from unmask_experiments.zoo.worst_case import ResultCache, as_flags, correct_under_all
-
-from unmask.attacks import FGSM
-from unmask.losses import log_odds
-from unmask.models import build
 
 # Networks that learn in a moment, on few images, with little spent on their truth.
 BRIEF = {"data": "digits", "images": 150, "steps": 3, "restarts": 1, "queries": 20}

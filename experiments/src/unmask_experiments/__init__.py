@@ -5,7 +5,6 @@ A file imports only from smaller numbers; ``tests/test_own_layers.py`` holds the
 | file                 |   | content                                                                      |
 |----------------------|---|------------------------------------------------------------------------------|
 | sweeps/              | 0 | a function mapped over configurations, one record each: processes, or Ray    |
-| words.py             | 0 | numbers and lists in words                                                   |
 | shortcuts.py         | 0 | LeNet+ in an equivalent form that trains faster                              |
 | printed_adam.py      | 0 | the printed Adam of Yanagita & Yamamura 2018                                 |
 | evaluation.py        | 0 | correctness under attacks                                                    |

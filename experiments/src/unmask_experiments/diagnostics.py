@@ -13,7 +13,7 @@ from unmask.attacks import PGD, Square, predict
 from unmask.data import Dataset
 from unmask.gradients import input_gradient
 from unmask.losses import log_odds
-from unmask.models.weights import load_weights
+from unmask.models import load_weights
 
 STEPS = {
     "1 full step": (1, 1.0),

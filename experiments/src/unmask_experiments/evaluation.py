@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from torch import Tensor, nn
 
-from unmask.attacks.evaluation import evaluate
-from unmask.data import Dataset
+from unmask import evaluate
+from unmask.data import Dataset, permutation
 from unmask.numerics import Batches, Model
 
 Attack = Callable[[Model, Tensor, Tensor], Tensor]
@@ -53,5 +52,4 @@ def shuffled(data: Dataset, count: int) -> Dataset:
         >>> len(shuffled(load("digits", "test"), 10))
         10
     """
-    # numpy guarantees the stream of this old generator for ever, and that of default_rng not
-    return data.take(np.random.RandomState(0).permutation(len(data))[:count])
+    return data.take(permutation(len(data), 0)[:count])

@@ -13,8 +13,7 @@ from typing import Any
 from torch import nn
 
 from unmask.data import Dataset
-from unmask.training import DivergedError, Trainer
-from unmask.training.watch import Watch
+from unmask.training import DivergedError, Trainer, Watch
 from unmask_experiments.sweeps import identify, locked
 
 Row = dict[str, Any]

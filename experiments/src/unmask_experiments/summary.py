@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from unmask.reports import listing, quantity
 from unmask_experiments.artefact import Artefact
-from unmask_experiments.words import counted, joined
 from unmask_experiments.zoo_page import section
 
 
@@ -90,7 +90,7 @@ def _overview(records: Sequence[Mapping[str, Any]]) -> list[str]:
     said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     seeds = len({seed for record in records for seed in record["seeds"]})
     return [
-        f"Claims: {said}; from {counted(seeds, 'seed')}.",
+        f"Claims: {said}; from {quantity(seeds, 'seed')}.",
         "",
         "| artefact | claim | verdict |",
         "|---|---|---|",
@@ -129,7 +129,7 @@ def _in_words(measured: Mapping[str, Any], key: str) -> str:
     one = measured.get(key.removesuffix(", each"))
     if one is None or not key.endswith(", each"):
         return _words(one)
-    return joined([_number(value, 4) for value in one["values"]])
+    return listing([_number(value, 4) for value in one["values"]])
 
 
 def _list(record: Mapping[str, Any]) -> list[str]:
@@ -181,7 +181,7 @@ def _number_of(cells: Sequence[Mapping[str, Any]], over: str) -> str:
 def _short(record: Mapping[str, Any]) -> str:
     """Return the remark on a shorter profile, or on missing runs."""
     notes = [] if record["profile"] == "paper" else [f"profile {record['profile']}"]
-    notes += [f"{counted(len(record['missing']), 'run')} missing"] if record["missing"] else []
+    notes += [f"{quantity(len(record['missing']), 'run')} missing"] if record["missing"] else []
     return f" ({', '.join(notes)})" if notes else ""
 
 

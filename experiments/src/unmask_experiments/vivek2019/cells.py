@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Literal
 
-from unmask.training.run import STUCK_WITHIN
+from unmask.reports import quantity
+from unmask.training import STUCK_WITHIN
 from unmask_experiments.artefact import Estimate, Predicate, Runs, Values
 from unmask_experiments.quantities import Result, share
 from unmask_experiments.vivek2019.config import Config
 from unmask_experiments.vivek2019.grid import Rows
-from unmask_experiments.words import counted
 
 CLASSES = 10
 """Of MNIST and of CIFAR-10."""
@@ -84,8 +84,8 @@ def _note(config: Config, usual: int, results: Sequence[Result]) -> str:
         f"{config.epochs} of {usual} passes": config.epochs < usual,
         config.shown_data: bool(config.copy),
         "trained in bfloat16": any(one["precision"] != "float32" for one in results),
-        f"begun again {counted(again, 'time')}, being stuck": again > 0,
-        f"{counted(lost, 'run')} at the loss of guessing in the end": lost > 0,
+        f"begun again {quantity(again, 'time')}, being stuck": again > 0,
+        f"{quantity(lost, 'run')} at the loss of guessing in the end": lost > 0,
         "diverged": any(one["diverged"] for one in results),
     }
     return ", ".join(text for text, holds in said.items() if holds)

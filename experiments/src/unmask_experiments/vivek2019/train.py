@@ -15,11 +15,9 @@ from torch.nn import functional
 from unmask.attacks import FGSM, IFGSM
 from unmask.data import Dataset, load
 from unmask.losses import cross_entropy
-from unmask.models.weights import load_weights, save_weights
+from unmask.models import load_weights, save_weights
 from unmask.numerics import Batches, derive_seed
-from unmask.training import STUCK_EVERY, Trainer
-from unmask.training.optimizers import Steps
-from unmask.training.watch import Reading, Watch
+from unmask.training import STUCK_EVERY, Reading, Steps, Trainer, Watch
 from unmask_experiments.evaluation import Attack, count_correct, shuffled, unchanged
 from unmask_experiments.follow import Row, follow, rows_so_far, weights_folder
 from unmask_experiments.sweeps import finite

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unmask.data import Dataset
-from unmask.models.weights import save_weights
+from unmask.models import save_weights
 from unmask_experiments.diagnostics import diagnose
 from unmask_experiments.follow import follow, weights_folder
 from unmask_experiments.perceptron_config import PerceptronConfig, load_images, measurement_of, trainer_of

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unmask.attacks import FGSM, predict
 from unmask.data import Dataset, load
 from unmask.losses import cross_entropy, log_odds
-from unmask.models.weights import load_weights, save_weights
+from unmask.models import load_weights, save_weights
 from unmask.numerics import Batches
 from unmask_experiments.diagnostics import diagnose
 from unmask_experiments.follow import follow, weights_folder

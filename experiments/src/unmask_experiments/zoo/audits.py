@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unmask.auditing import audit
-from unmask.models.weights import digest
+from unmask.models import digest
 from unmask_experiments.sweeps import finite, read_run, record_of
 from unmask_experiments.zoo.cases import Case
 from unmask_experiments.zoo.networks import audited_images, batches, trained_network

@@ -13,13 +13,11 @@ from torch import nn
 from unmask.attacks import FGSM, PGD, predict
 from unmask.data import Dataset, load
 from unmask.losses import log_odds
-from unmask.models import build
+from unmask.models import build, digest, load_weights, save_weights
 from unmask.models.masked import InputNoise, JumpReLU, KWinners, Thermometer, with_activation
-from unmask.models.weights import digest, load_weights, save_weights
 from unmask.numerics import Batches, derive_seed
-from unmask.training import Trainer
+from unmask.training import Steps, Trainer
 from unmask.training.objectives import Adversarial, Distilled, LogitDistance, Normal, Objective, Tempered
-from unmask.training.optimizers import Steps
 from unmask_experiments.evaluation import shuffled
 from unmask_experiments.follow import weights_folder
 from unmask_experiments.perceptrons import WeightPenalty

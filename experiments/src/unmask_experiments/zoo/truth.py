@@ -50,7 +50,7 @@ from torch import Tensor, nn
 from unmask.attacks import APGD, FGSM, PGD, RFGSM, Square, Transfer
 from unmask.data import Dataset
 from unmask.losses import cross_entropy, log_odds
-from unmask.models.weights import digest
+from unmask.models import digest
 from unmask.numerics import derive_seed
 from unmask.statistics import PairedGain, paired_gain, proportion
 from unmask.threats import Linf

@@ -17,7 +17,7 @@ from unmask.attacks import APGD, FGSM, PGD, Square, TargetedAPGD, Transfer
 from unmask.data import Dataset
 from unmask.files import write_atomically
 from unmask.losses import RivalMargin, dlr, log_odds
-from unmask.models.weights import digest
+from unmask.models import digest
 from unmask.numerics import Model, derive_seed
 from unmask_experiments.evaluation import Attack, correct_under
 from unmask_experiments.zoo.cases import Case
