@@ -1,4 +1,4 @@
-"""The zoo's part of ``results/README.md``, from ``results/zoo.json`` alone."""
+"""The zoo's section of ``results/README.md``, from ``results/zoo.json`` alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def section(results: Path) -> list[str]:
-    """The lines about each zoo that has been run; none if there is no record.
+    """Return the lines about each zoo that has been run; none if there is no record.
 
     Example:
         >>> section(Path("nowhere"))
@@ -70,7 +70,7 @@ def _spreads(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _misses(wrong: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One by one."""
+    """Return the wrong verdicts one by one."""
     lines = ["Verdicts that are wrong, one by one:" if wrong else "No verdict is wrong.", ""]
     for row in wrong:
         lines.append(
@@ -104,7 +104,7 @@ def _excluded(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _peers(table: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Who notices what."""
+    """Return the table of the flags that other libraries raise."""
     if not table:
         return []
     flags = list(table[0]["flags"])
@@ -122,7 +122,7 @@ def _peers(table: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _all(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every pair that was audited."""
+    """Return the table of every pair that was audited."""
     lines = [
         "| pair | epsilon | truth | verdict | causes | claimed | true | found |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,9 +1,8 @@
-"""One configuration carried out in this process: its folder, its progress, and what came of it."""
+"""One configuration run in this process: its folder, its progress, and its result or error."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import shutil
 import time
@@ -14,27 +13,28 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+from filelock import FileLock, Timeout
 
-from unmask_experiments.sweeps.runs import SweepError, environment, identify
+from unmask_experiments.sweeps.runs import SweepError, identify, run_environment
 
 _NO_ROOM = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM)
-"""What the system says where nothing can be written: it will say the same for every further configuration."""
+"""Errors of a place where nothing can be written: every further configuration would meet the same."""
 
 C = TypeVar("C", contravariant=True)
 
 
 class Run(Protocol[C]):
-    """A function of a configuration (a frozen dataclass) that returns what JSON can hold."""
+    """A function of a configuration (a frozen dataclass) that returns values which JSON can hold."""
 
     def __call__(self, config: C, *, work: Path, progress: Callable[[float], None]) -> Mapping[str, Any]:
         """Work in the folder ``work``, which outlives a kill, and report the share that is done."""
         ...
 
 
-def attempt(run: Run[C], config: C, work: Path, threads: int) -> dict[str, Any]:
-    """Run one configuration; returns its result or its error, the seconds it took, and what it ran on.
+def execute(run: Run[C], config: C, work: Path, threads: int) -> dict[str, Any]:
+    """Run one configuration; return its result or its error, the seconds it took, and its environment.
 
-    What it keeps in the work folder's ``checkpoint`` stays there until ``tidy``.
+    The files in the work folder's ``checkpoint`` stay there until ``tidy`` removes them.
 
     Raises:
         SweepError: nothing can be written here.
@@ -57,7 +57,7 @@ def attempt(run: Run[C], config: C, work: Path, threads: int) -> dict[str, Any]:
             raise SweepError(f"{error}; finished records are safe") from error
         content["error"] = {"type": type(error).__name__, "message": str(error), "trace": traceback.format_exc()}
     seconds = round(before + time.monotonic() - started, 1)
-    return content | {"seconds": seconds, "environment": environment(threads)}
+    return content | {"seconds": seconds, "environment": run_environment(threads)}
 
 
 def tidy(work: Path, config: Any) -> None:
@@ -66,21 +66,28 @@ def tidy(work: Path, config: Any) -> None:
 
 
 @contextmanager
-def claimed(work: Path, config: Any, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a run's folder; yields whether it could be had. The system lets go of it however the process ends."""
+def locked(work: Path, config: Any, *, wait: bool = False) -> Iterator[bool]:
+    """Lock a run's folder; yield False if another process has it. The lock ends with the process, however it ends.
+
+    Args:
+        wait: wait until the folder is free.
+    """
     place = work / identify(config)
     place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    lock = FileLock(place / "lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def progress_of(work: Path, config: Any) -> tuple[float, float]:
-    """The share done and the seconds spent, as the run last wrote them."""
+    """Return the share done and the seconds spent, as the run last wrote them."""
     return _progress(work / identify(config))
 
 

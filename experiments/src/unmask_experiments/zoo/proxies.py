@@ -1,4 +1,4 @@
-"""What an adaptive attacker differentiates in place of a defence: its values with another's slope, or a mean."""
+"""Proxies that an adaptive attacker differentiates in place of a defence: other gradients, or a mean."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import Attack
 from unmask.numerics import Model
 
 
-class Through(nn.Module):
-    """The values of one function with the gradient of another (Athalye et al. 2018, backward pass approximation).
+class BackwardApproximation(nn.Module):
+    """The values of one function with the gradient of another: BPDA (Athalye et al. 2018, section 4.1).
 
     ``s(x) + (f(x) - s(x))``, where the bracket has no gradient; the sum is f(x) but for rounding.
 
     Example:
         >>> x = torch.tensor([0.3], requires_grad=True)
-        >>> y = Through(torch.round, torch.square)(x)
+        >>> y = BackwardApproximation(torch.round, torch.square)(x)
         >>> y.backward()
         >>> y.detach(), x.grad
         (tensor([0.]), tensor([0.6000]))
     """
 
     def __init__(self, values: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> None:
-        """``values`` is not differentiated."""
+        """Set the functions; ``values`` is not differentiated."""
         super().__init__()
         self.values = values
         self.slope = slope
@@ -40,19 +39,19 @@ class Through(nn.Module):
         return sloped + rest
 
 
-class Averaged(nn.Module):
+class MeanProbability(nn.Module):
     """The logarithm of the mean probability over draws: of a model's own randomness, of noise on the images, or both.
 
-    As a decision it is that of a randomised model asked often; as something to climb, the expectation over
-    transformations of Athalye et al. (2018), or, with noise, a blurred loss surface.
+    Its decision is that of a randomised model over many draws. An attack on it is EOT (Athalye et al. 2018), or, with
+    noise, an attack on a blurred loss surface.
 
     Example:
-        >>> Averaged(lambda x: x.flatten(1), draws=3)(torch.zeros(1, 1, 1, 2)).exp()
+        >>> MeanProbability(lambda x: x.flatten(1), draws=3)(torch.zeros(1, 1, 1, 2)).exp()
         tensor([[0.5000, 0.5000]])
     """
 
     def __init__(self, model: Model, *, draws: int, sigma: float = 0.0) -> None:
-        """``sigma`` is the noise's standard deviation, pixels being in [0, 1]."""
+        """Set the model; ``sigma`` is the noise's standard deviation, pixels being in [0, 1]."""
         super().__init__()
         self.model = model
         self.draws = draws
@@ -78,7 +77,7 @@ class Ramp(nn.Module):
     """
 
     def __init__(self, *, threshold: float, height: float, width: float = 2.0) -> None:
-        """``width`` is the reciprocal of the length over which it rises."""
+        """Set the ramp; ``width`` is the reciprocal of the length over which it rises."""
         super().__init__()
         self.threshold = threshold
         self.height = height
@@ -99,7 +98,7 @@ class Slopes(nn.Module):
     """
 
     def __init__(self, levels: int) -> None:
-        """As many channels for each."""
+        """Set the number of channels for each."""
         super().__init__()
         self.levels = levels
 
@@ -111,7 +110,7 @@ class Slopes(nn.Module):
 
 
 def with_parts(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Module], nn.Module]) -> nn.Module:
-    """A copy of a model in which each part of a kind is replaced by what is made of it.
+    """Return a copy of a model in which ``make`` has replaced each part of a kind.
 
     Example:
         >>> with_parts(nn.Sequential(nn.ReLU()), nn.ReLU, lambda part: nn.Tanh())
@@ -124,15 +123,3 @@ def with_parts(model: nn.Module, kind: type[nn.Module], make: Callable[[nn.Modul
         if isinstance(part, kind):
             changed.set_submodule(name, make(part))
     return changed
-
-
-def attacking(model: Model, attack: Attack) -> Attack:
-    """The attack made on this model, whichever it is tried on.
-
-    Example:
-        >>> from unmask.attacks import FGSM
-        >>> attack = attacking(lambda x: x.flatten(1), FGSM(epsilon=0.25))
-        >>> attack(None, torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])).flatten()
-        tensor([0.2500, 0.7500])
-    """
-    return lambda _, images, labels: attack(model, images, labels)

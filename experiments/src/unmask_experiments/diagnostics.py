@@ -1,4 +1,4 @@
-"""Slow looks at the weights that runs kept: dead hidden units, where they stop PGD, and what a query attack finds."""
+"""Slow diagnostics of trained networks: dead hidden units, PGD that ends without a gradient, and a query attack."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import PGD, Square
-from unmask.attacks.trial import predict
+from unmask.attacks import PGD, Square, predict
 from unmask.data import Dataset
 from unmask.gradients import input_gradient
-from unmask.models.weights import load_weights
-
-Rows = list[dict[str, Any]]
+from unmask.losses import log_odds
+from unmask.models import load_weights
 
 STEPS = {
     "1 full step": (1, 1.0),
@@ -27,21 +25,20 @@ STEPS = {
 }
 """PGD's numbers of steps and their sizes, in units of epsilon."""
 
-
 QUERIES = 1_000
-"""How often Square may ask the network about each image."""
+"""Square's queries for each image."""
 
 
-def examine(
-    model: nn.Module, kept: Mapping[int, Path], test: Dataset, *, epsilon: float, position: str
+def diagnose(
+    model: nn.Module, weights: Mapping[int, Path], test: Dataset, *, epsilon: float, position: str
 ) -> list[dict[str, Any]]:
-    """Active units, what stops PGD, and Square, with the weights of each file; ``position`` names the keys."""
+    """Return active units, PGD's ends and Square's result for each file of weights, with its key as ``position``."""
     found = []
-    for at, file in kept.items():
+    for at, file in weights.items():
         load_weights(model, file)
         model.eval()
-        standing = predict(model, Square(epsilon=epsilon, queries=QUERIES)(model, test.images, test.labels))
-        square = {"images": len(test), "queries": QUERIES, "standing": int((standing == test.labels).sum())}
+        predictions = predict(model, Square(epsilon=epsilon, queries=QUERIES)(model, test.images, test.labels))
+        square = {"images": len(test), "queries": QUERIES, "standing": int((predictions == test.labels).sum())}
         found.append(
             {position: at, **_active(model, test.images), "pgd": _ends(model, test, epsilon), "square": square}
         )
@@ -49,7 +46,7 @@ def examine(
 
 
 def _active(model: nn.Module, images: Tensor) -> dict[str, Any]:
-    """For each hidden layer: units active per image (median), images with none, and units active on no image."""
+    """Count for each hidden layer: units active per image (median), images with none, and units active on no image."""
     rows = []
     with torch.no_grad():
         for layer in model.children():
@@ -69,12 +66,14 @@ def _active(model: nn.Module, images: Tensor) -> dict[str, Any]:
 
 
 def _ends(model: Callable[[Tensor], Tensor], test: Dataset, epsilon: float) -> dict[str, Any]:
-    """For each kind of PGD (log-odds, last point): images that stand, and of those how many end without a gradient."""
+    """Count for each kind of PGD (log-odds, last point) the correct images, and those of them without a gradient."""
     images, labels = test.images, test.labels
     rows: dict[str, Any] = {"images": len(test)}
     for name, (steps, size) in STEPS.items():
-        end = PGD(epsilon=epsilon, steps=steps, step_size=size * epsilon, keep="last")(model, images, labels)
-        standing = predict(model, end) == labels
-        stuck = (input_gradient(model, end, labels).gradient == 0).flatten(1).all(1)
-        rows[name] = {"standing": int(standing.sum()), "without gradient": int((standing & stuck).sum())}
+        end = PGD(epsilon=epsilon, steps=steps, step_size=size * epsilon, keep="last", loss=log_odds)(
+            model, images, labels
+        )
+        correct = predict(model, end) == labels
+        stuck = (input_gradient(model, end, labels, loss=log_odds).gradient == 0).flatten(1).all(1)
+        rows[name] = {"standing": int(correct.sum()), "without gradient": int((correct & stuck).sum())}
     return rows

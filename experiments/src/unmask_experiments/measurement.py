@@ -1,4 +1,4 @@
-"""What is measured of a network at one moment of its training: errors, margins, regimes, and attacks on it."""
+"""The measurement of a network at one moment of its training: errors, margins, regimes, and attacks on it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FRSM, PGD, DeepFool
-from unmask.attacks.trial import Trial, predict
+from unmask.attacks import FRSM, PGD, DeepFool, predict
 from unmask.data import Dataset
 from unmask.gradients import At, input_gradient
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches, random_signs, undisturbed
+from unmask_experiments.evaluation import correct_under
+from unmask_experiments.sweeps import finite
 
 WRONG_DIRECTION, ALL_ZERO = 16.6, 103.97
 """Log-odds from which on float32 cross entropy's gradient has the wrong direction, and is 0 throughout."""
 
 QUANTILES = tuple(step / 40 for step in range(41))
-"""At which shares of the images the log-odds are kept."""
+"""Shares of the images at which the log-odds are recorded."""
 
 REGIMES = ("sound", "wrong direction", "all zero")
 """Cross entropy's gradient: right; without the true class's part, because its probability rounds to 1; or all 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class NetworkMeasurement:
     """Measure a network: called with it, returns counts and values that JSON can hold.
 
-    Every count under attack is of images that still stand (are classified correctly), split by ``REGIMES``.
+    Every count under attack is of images that are still classified correctly, split by ``REGIMES``.
     The test images should be in random order: the slow attacks take the first.
 
     Attributes:
@@ -40,7 +41,7 @@ class Moment:
         epsilons: those for FGSM as the paper did it (cross entropy in the network's own precision, clipped).
         repairs: those for the variants: the other precision, log-odds, unclipped, random signs where the gradient is 0.
         test, train: the images to measure on; ``train`` may be a part of the training images.
-        slow_images: how many of the test images, the first, PGD is run on; DeepFool on half of them.
+        slow_images: number of test images, the first, under PGD; DeepFool gets half of them.
         scales: factors on the logits, at which FGSM is run again: they move the margin and nothing else.
         surrogate: another network, whose FGSM images (log-odds loss) are transferred.
     """
@@ -56,13 +57,13 @@ class Moment:
     batches: Batches = field(default_factory=lambda: Batches(size=128))
 
     def __call__(self, model: nn.Module, *, thorough: bool = False) -> dict[str, Any]:
-        """All measurements; ``thorough`` runs the variants at every epsilon."""
+        """Return all measurements; ``thorough`` runs the variants at every epsilon."""
         repairs = self.epsilons if thorough else self.repairs
         with undisturbed(model):
             table = self._signs(model, repairs)
             regime = table.pop("regime")
             found: dict[str, Any] = {
-                "test": summarise(table["log_odds"], table.pop("correct")),
+                "test": margin_summary(table["log_odds"], table.pop("correct")),
                 "train": self._train(model),
                 "regimes": torch.bincount(regime, minlength=len(REGIMES)).tolist(),
                 "recast_regimes": torch.bincount(table.pop("recast_regime"), minlength=len(REGIMES)).tolist(),
@@ -88,7 +89,7 @@ class Moment:
         return cleaned
 
     def _signs(self, model: nn.Module, repairs: Sequence[float]) -> dict[str, Tensor]:
-        """One-step attacks on all test images: names to columns, one row per image."""
+        """Run one-step attacks on all test images: names to columns, one row per image."""
         own = next(model.parameters()).dtype
         other = copy.deepcopy(model).to(torch.float32 if own == torch.float64 else torch.float64)
         names: list[str] = []
@@ -115,7 +116,9 @@ class Moment:
                 columns[f"scale {scale:g}"] = self._scaled(attack, scale)
             if self.surrogate is not None:
                 with undisturbed(self.surrogate):
-                    borrowed = input_gradient(self.surrogate, images.float(), labels).gradient.sign().to(own)
+                    borrowed = (
+                        input_gradient(self.surrogate, images.float(), labels, loss=log_odds).gradient.sign().to(own)
+                    )
                 columns["transfer"] = attack(borrowed, repairs)
             names[:] = list(columns)
             return tuple(columns.values())
@@ -124,7 +127,7 @@ class Moment:
         return dict(zip(names, columns, strict=True))
 
     def _scaled(self, attack: _Along, scale: float) -> Tensor:
-        """Standing at the paper's epsilon when the logits are multiplied; whether p_y rounds to 1; whether all is 0."""
+        """Return for scaled logits: correct at the paper's epsilon; p_y rounds to 1; the gradient is 0 throughout."""
 
         def loss(logits: Tensor, labels: Tensor) -> Tensor:
             return cross_entropy(scale * logits, labels)
@@ -135,29 +138,31 @@ class Moment:
         return torch.stack([standing, sure, (at.gradient == 0).flatten(1).all(1)], dim=1)
 
     def _train(self, model: nn.Module) -> dict[str, Any]:
-        """Errors, margins, and the random sign method on the training images."""
+        """Measure errors, margins, and the random sign method on the training images."""
         own = next(model.parameters()).dtype
 
         def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
             images = images.to(own)
             with torch.no_grad():
                 logits = model(images)
-            points = FRSM.sweep(None, images, labels, epsilons=self.epsilons)
+            points = FRSM(max(self.epsilons)).sweep(None, images, labels, epsilons=self.epsilons)
             standing = torch.stack([predict(model, point) == labels for point in points], dim=1)
             return -log_odds(logits.double(), labels), logits.argmax(1) == labels, standing
 
         lead, correct, standing = self.batches(measure, self.train.images, self.train.labels)
-        return summarise(lead, correct) | {"epsilons": list(self.epsilons), "random_standing": standing.sum(0).tolist()}
+        return margin_summary(lead, correct) | {
+            "epsilons": list(self.epsilons),
+            "random_standing": standing.sum(0).tolist(),
+        }
 
     def _slow(self, model: nn.Module, table: dict[str, Tensor], regime: Tensor) -> dict[str, Any]:
-        """PGD, DeepFool, and the worst case per image, at the paper's epsilon on the first test images."""
+        """Run PGD, DeepFool, and the worst case per image, at the paper's epsilon on the first test images."""
         count = min(self.slow_images, len(self.test))
         images, labels = self.test.images[:count].to(next(model.parameters()).dtype), self.test.labels[:count]
         columns = {}
         for name, loss in (("PGD log-odds", log_odds), ("PGD cross entropy", cross_entropy)):
             attack = PGD(epsilon=self.epsilon, steps=40, loss=loss)
-            outcome = Trial(attacks=[attack], batches=self.batches)(model, images, labels)
-            columns[name] = outcome.correct
+            columns[name] = correct_under(model, [attack], images, labels, batches=self.batches)
         for name, rows in table.items():
             place = list(self.epsilons if rows.shape[1] == len(self.epsilons) else self.repairs).index(self.epsilon)
             columns[f"FGSM {name}"] = rows[:count, place]
@@ -172,7 +177,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class _Along:
-    """Which images stand after a step of each epsilon along a direction of signs."""
+    """The images still classified correctly after a step of each epsilon along a direction of signs."""
 
     model: nn.Module
     images: Tensor
@@ -188,7 +193,7 @@ class _Along:
 
 
 def _state(coarse: At, exact: At, labels: Tensor) -> dict[str, Tensor]:
-    """Margin, regime, zero components, and the share of pixels where cross entropy's sign is log-odds' sign."""
+    """Return margin, regime, zero components, and the share of pixels where the two losses' gradients agree in sign."""
     used, wanted = coarse.gradient.flatten(1), exact.gradient.flatten(1)
     counted = wanted != 0
     agree = ((used.sign() == wanted.sign()) & counted).sum(1)
@@ -203,16 +208,16 @@ def _state(coarse: At, exact: At, labels: Tensor) -> dict[str, Tensor]:
 
 
 def _regime(at: At, labels: Tensor) -> Tensor:
-    """The index into ``REGIMES`` of each image, from the gradient of cross entropy there."""
+    """Return the index into ``REGIMES`` of each image, from the gradient of cross entropy there."""
     sure = at.logits.softmax(1).gather(1, labels[:, None]).squeeze(1) == 1
     return torch.where((at.gradient == 0).flatten(1).all(1), 2, sure.long())
 
 
-def summarise(lead: Tensor, correct: Tensor) -> dict[str, Any]:
-    """Images, errors, mean cross entropy (in float64), and quantiles of the log-odds for the true class.
+def margin_summary(lead: Tensor, correct: Tensor) -> dict[str, Any]:
+    """Return images, errors, mean cross entropy (in float64), and quantiles of the log-odds for the true class.
 
     Example:
-        >>> summarise(torch.tensor([2.0, -1.0]), torch.tensor([True, False]))["errors"]
+        >>> margin_summary(torch.tensor([2.0, -1.0]), torch.tensor([True, False]))["errors"]
         1
     """
     lead = lead.double()
@@ -226,9 +231,9 @@ def summarise(lead: Tensor, correct: Tensor) -> dict[str, Any]:
     }
 
 
-def _by_regime(regime: Tensor, standing: Tensor) -> list[list[int]]:
-    """How many stand, for each column and regime."""
-    return [[int(column[regime == kind].sum()) for kind in range(len(REGIMES))] for column in standing.T]
+def _by_regime(regime: Tensor, correct: Tensor) -> list[list[int]]:
+    """Count the correct images, for each column and regime."""
+    return [[int(column[regime == kind].sum()) for kind in range(len(REGIMES))] for column in correct.T]
 
 
 def _mean_by_regime(regime: Tensor, values: Tensor) -> list[float | None]:
@@ -236,7 +241,7 @@ def _mean_by_regime(regime: Tensor, values: Tensor) -> list[float | None]:
 
 
 def _deepfool(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Error, and the size of the change on those images that it had to change and did."""
+    """Return DeepFool's errors, and the size of the change on images that it had to change and did."""
     found = DeepFool()(model, images, labels)
     fooled = predict(model, found) != labels
     changed = fooled & (predict(model, images) == labels)
@@ -247,17 +252,3 @@ def _deepfool(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any
         "linf": change.abs().amax(1).mean().item() if len(change) else math.nan,
     }
     return {"images": len(images), "errors": int(fooled.sum()), "changed": int(changed.sum()), **sizes}
-
-
-def finite(value: Any) -> Any:
-    """The same value with None in place of numbers that JSON does not have.
-
-    Example:
-        >>> finite({"loss": [1.0, math.inf]})
-        {'loss': [1.0, None]}
-    """
-    if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

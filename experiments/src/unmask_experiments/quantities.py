@@ -1,4 +1,4 @@
-"""From the records of runs to the paper's quantities: percentages by moment, one value per seed."""
+"""Quantities of the two papers on perceptrons from the records of runs: percentages by moment, one value per seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Moment = Mapping[str, Any]
 
 
 def share(part: int | float, whole: int | float) -> float:
-    """In per cent.
+    """Return a share in per cent.
 
     Example:
         >>> share(1, 4)
@@ -23,17 +23,17 @@ def share(part: int | float, whole: int | float) -> float:
 
 
 def natural(moment: Moment) -> float:
-    """Test error on natural images, in per cent."""
+    """Return the test error on natural images, in per cent."""
     return share(moment["test"]["errors"], moment["test"]["images"])
 
 
 def gap(moment: Moment) -> float:
-    """Generalisation gap: test error minus training error, in points."""
+    """Return the generalisation gap: test error minus training error, in points."""
     return natural(moment) - share(moment["train"]["errors"], moment["train"]["images"])
 
 
 def under(attack: str, epsilon: float) -> Callable[[Moment], float | None]:
-    """Test error under a one-step attack, in per cent; None where this epsilon was not run."""
+    """Return the test error under a one-step attack, in per cent; None where this epsilon was not run."""
 
     def error(moment: Moment) -> float | None:
         rows = moment["attacks"][attack]
@@ -46,29 +46,29 @@ def under(attack: str, epsilon: float) -> Callable[[Moment], float | None]:
 
 
 def slow(attack: str) -> Callable[[Moment], float]:
-    """Test error under PGD, or under the worst of all attacks, on the part of the test images that it was run on."""
+    """Return the test error under PGD, or under the worst of all attacks, on the images that it was run on."""
     return lambda moment: share(
         moment["slow"]["images"] - sum(moment["slow"]["standing"][attack]), moment["slow"]["images"]
     )
 
 
 def square(moment: Moment) -> float:
-    """Test error under Square at an examined moment, in per cent."""
+    """Return the test error under Square at a diagnosed moment, in per cent."""
     return share(moment["square"]["images"] - moment["square"]["standing"], moment["square"]["images"])
 
 
 def regime(index: int, precision: str = "regimes") -> Callable[[Moment], float]:
-    """Share of the test images in a regime of cross entropy's gradient, in per cent."""
+    """Return the share of the test images in a regime of cross entropy's gradient, in per cent."""
     return lambda moment: share(moment[precision][index], sum(moment[precision]))
 
 
 def valid(moment: Moment) -> float:
-    """Share of the test images that FGSM can change at all: the gradient is not zero throughout, in per cent."""
+    """Return the share of the test images that FGSM can change at all, their gradient not being zero, in per cent."""
     return 100 - regime(2)(moment)
 
 
 def random_training(epsilon: float) -> Callable[[Moment], float]:
-    """Error on training images under the random sign method, in per cent."""
+    """Return the error on training images under the random sign method, in per cent."""
     return lambda moment: share(
         moment["train"]["images"] - moment["train"]["random_standing"][moment["train"]["epsilons"].index(epsilon)],
         moment["train"]["images"],
@@ -76,7 +76,7 @@ def random_training(epsilon: float) -> Callable[[Moment], float]:
 
 
 def deepfool(name: str) -> Callable[[Moment], float]:
-    """DeepFool's ``"errors"`` in per cent, or its mean ``"relative"`` L2 change."""
+    """Return DeepFool's ``"errors"`` in per cent, or its mean ``"relative"`` L2 change."""
 
     def value(moment: Moment) -> float:
         row = moment["slow"]["deepfool"]
@@ -86,28 +86,28 @@ def deepfool(name: str) -> Callable[[Moment], float]:
 
 
 def at(
-    results: Sequence[Result], position: float, reading: Callable[[Moment], float | None], key: str = "update"
+    results: Sequence[Result], position: float, quantity: Callable[[Moment], float | None], key: str = "update"
 ) -> list[float]:
-    """The reading at one moment of each run; -1 is the last. Runs that did not get there are left out."""
+    """Return the quantity at one moment of each run; -1 is the last. Runs that ended before are left out."""
     values = []
     for result in results:
         moments = [one for one in result["moments"] if position == -1 or one[key] == position]
-        value = reading(moments[-1]) if moments else None
+        value = quantity(moments[-1]) if moments else None
         if value is not None:
             values.append(value)
     return values
 
 
 def over(
-    results: Sequence[Result], reading: Callable[[Moment], float | None], key: str = "update"
+    results: Sequence[Result], quantity: Callable[[Moment], float | None], key: str = "update"
 ) -> dict[float, Values]:
-    """The reading at every moment: x to one value per run."""
+    """Return the quantity at every moment: x to one value per run."""
     places = sorted({one[key] for result in results for one in result["moments"]})
-    return {place: at(results, place, reading, key) for place in places}
+    return {place: at(results, place, quantity, key) for place in places}
 
 
 def minus(left: Values, right: Values) -> list[float]:
-    """Differences, run by run, over as many as both have.
+    """Return differences, run by run, over as many as both have.
 
     Example:
         >>> minus([3.0, 2.0], [1.0])
@@ -117,7 +117,7 @@ def minus(left: Values, right: Values) -> list[float]:
 
 
 def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float:
-    """Spearman's; NaN where there are fewer than four pairs, or a side does not vary.
+    """Return Spearman's rank correlation; NaN with fewer than four pairs, or where a side does not vary.
 
     Example:
         >>> rank_correlation([1, 2, 3, 4], [10, 20, 30, 40])
