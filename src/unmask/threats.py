@@ -16,7 +16,7 @@ from torch import Tensor
 from unmask.numerics import random_uniform
 
 
-def parse_epsilon(value: str | float) -> float:
+def parse_epsilon(value: str | float | None) -> float:
     """Return the number that an epsilon stands for: ``0.3`` or text such as ``"0.3"`` and ``"8/255"``.
 
     Numbers of numpy, torch and ``fractions`` are accepted too.
@@ -29,7 +29,7 @@ def parse_epsilon(value: str | float) -> float:
         0.03137254901960784
     """
     try:
-        epsilon = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
+        epsilon = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(f"epsilon: expected a number in [0, 1] such as 0.3 or 8/255, got {value!r}") from None
     if not 0 <= epsilon <= 1:

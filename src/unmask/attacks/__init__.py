@@ -16,6 +16,7 @@ from unmask.attacks.attack import FORWARD, Attack, BoundedAttack, ForeignAttack,
 from unmask.attacks.bpda import BPDA, bpda
 from unmask.attacks.deepfool import DeepFool
 from unmask.attacks.eot import EOT
+from unmask.attacks.evaluation import Outcome, attacked, evaluate, logits_of, predict
 from unmask.attacks.iterative import IFGSM, PGD
 from unmask.attacks.momentum import MIFGSM
 from unmask.attacks.sign import FGSM, FRSM, RFGSM, RSFGSM
@@ -23,7 +24,6 @@ from unmask.attacks.spsa import SPSA
 from unmask.attacks.square import Square
 from unmask.attacks.surrogate import train_surrogate
 from unmask.attacks.transfer import Transfer
-from unmask.attacks.trial import Outcome, Trial, predict
 from unmask.losses import Loss, cross_entropy, dlr, log_odds, margin
 
 __all__ = [
@@ -49,10 +49,12 @@ __all__ = [
     "Square",
     "TargetedAPGD",
     "Transfer",
-    "Trial",
     "as_attack",
+    "attacked",
     "bpda",
     "build",
+    "evaluate",
+    "logits_of",
     "predict",
     "settings_in_words",
     "train_surrogate",

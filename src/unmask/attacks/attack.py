@@ -249,6 +249,24 @@ def check_signature(what: str, attack: object) -> None:
         return
 
 
+def check_attacks(what: str, attacks: object) -> None:
+    """Refuse what is not a sequence of attacks, each callable with a model, images and labels.
+
+    Raises:
+        ValueError: it is not; the message begins with ``what``.
+
+    Example:
+        >>> check_attacks("attacks", print)
+        Traceback (most recent call last):
+            ...
+        ValueError: attacks: expected a list of attacks, got builtin_function_or_method
+    """
+    if not isinstance(attacks, Sequence):
+        raise ValueError(f"{what}: expected a list of attacks, got {type(attacks).__name__}")
+    for attack in attacks:
+        check_signature(what, attack)
+
+
 def settings_in_words(attack: object) -> dict[str, str]:
     """Return an attack's settings as words by name, for reports.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -65,6 +66,5 @@ class GradAlign:
         with torch.enable_grad():
             points = points.requires_grad_()
             maximised = self.loss(model(points), labels).sum()
-            return torch.autograd.grad(maximised, points, create_graph=True, allow_unused=True, materialize_grads=True)[
-                0
-            ]
+            gradient = partial(torch.autograd.grad, create_graph=True, allow_unused=True, materialize_grads=True)
+            return gradient(maximised, points)[0]

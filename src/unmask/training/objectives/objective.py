@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from inspect import signature
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unmask.attacks.evaluation import checked
 from unmask.models.weights import digest
 from unmask.numerics import Model, derive_seed, describe, evaluating
+from unmask.training.checkpoint import Stateful
 
 AnyAttack = Callable[[Model, Tensor, Tensor], Tensor]
 """A callable ``attack(model, images, labels) -> images``; attacks of this package and of other people alike."""
@@ -45,24 +46,6 @@ class Objective(Protocol):
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """Return the loss of one update, a scalar."""
-        ...
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """Anything whose state is tensors by name, as of torch's own modules.
-
-    Example:
-        >>> isinstance(nn.Linear(1, 1), Stateful), isinstance(len, Stateful)
-        (True, False)
-    """
-
-    def state_dict(self) -> Mapping[str, Tensor]:
-        """Return the state."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> object:
-        """Put a state back."""
         ...
 
 
