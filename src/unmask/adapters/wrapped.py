@@ -1,4 +1,4 @@
-"""A stand-in for a model, to be handed to other libraries: what they do to it does not reach the model itself."""
+"""A model wrapped for other libraries: what they do to it does not reach the model itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from unmask.numerics import Model, derive_seed, undisturbed
 
+__all__ = ["WrappedModel", "isolated"]
 
-class StandIn(nn.Module):
-    """A module without parts, which asks the model and passes on the images' gradient alone.
+
+class WrappedModel(nn.Module):
+    """A module without parts, which asks the model and passes on the gradient of the images alone.
 
     Other libraries want a module, on a device, and switch its mode, clear its gradients or run a backward pass through
     its parameters. None of that reaches the model: it is not among the module's parts, and the gradient stops at the
@@ -24,7 +26,7 @@ class StandIn(nn.Module):
     Example:
         >>> images = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2).requires_grad_()
         >>> layer = nn.Linear(2, 2)
-        >>> StandIn(nn.Sequential(nn.Flatten(), layer), images)(images).sum().backward()
+        >>> WrappedModel(nn.Sequential(nn.Flatten(), layer), images)(images).sum().backward()
         >>> images.grad.shape, layer.weight.grad
         (torch.Size([1, 1, 1, 2]), None)
     """
@@ -37,7 +39,7 @@ class StandIn(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K)."""
+        """Return logits (N, K)."""
         images = images.to(self.dtype)
         if images.requires_grad and torch.is_grad_enabled():
             logits: Tensor = _ToImagesOnly.apply(images, self.ask[0])  # type: ignore[no-untyped-call]
@@ -47,7 +49,7 @@ class StandIn(nn.Module):
 
 
 class _ToImagesOnly(torch.autograd.Function):
-    """Asks the model forwards; backwards gives the images their gradient and the parameters none."""
+    """The model forwards; backwards, the gradient of the images and none of the parameters."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, model: Model) -> Tensor:
@@ -68,7 +70,7 @@ class _ToImagesOnly(torch.autograd.Function):
 
 @contextmanager
 def isolated(model: Model, *, seed: int) -> Iterator[None]:
-    """As ``numerics.undisturbed``, and with the random states of numpy and Python seeded and restored too.
+    """Work as in ``numerics.undisturbed``, with the random states of numpy and Python seeded and restored too.
 
     Example:
         >>> state = random.getstate()
