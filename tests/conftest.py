@@ -1,4 +1,4 @@
-"""What several files share: the embedded digits, and networks that learned them. No test may change them."""
+"""Fixtures that several files share: the embedded digits, and networks that learned them. No test may change them."""
 
 from __future__ import annotations
 
