@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from unmask.data import load
@@ -13,6 +14,12 @@ from unmask.training import Trainer
 def digits():
     """1,078 images to train on."""
     return load("digits", "train")
+
+
+@pytest.fixture(scope="session")
+def few(digits):
+    """The first 120 images to train on."""
+    return digits.take(np.arange(120))
 
 
 @pytest.fixture(scope="session")
