@@ -1,4 +1,4 @@
-"""The gradient of a loss with respect to the images: the one thing every gradient attack and most probes need."""
+"""Gradients of a loss with respect to the images, which gradient attacks and most probes need."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from torch import Tensor, nn
 from unmask.losses import Loss, log_odds
 from unmask.numerics import Model, laid_out, undisturbed
 
+__all__ = [
+    "At",
+    "Detached",
+    "NoGradientError",
+    "Slopes",
+    "directional_derivatives",
+    "input_gradient",
+    "recordable",
+]
+
 
 class NoGradientError(ValueError):
-    """A gradient was asked of a model that has none to give.
+    """A gradient was asked for and the model has none.
 
     Example:
         >>> issubclass(NoGradientError, ValueError)
@@ -21,7 +31,7 @@ class NoGradientError(ValueError):
 
 
 class Detached(nn.Module):
-    """A model whose backward pass fails, made to say so in the way of autograd: with a gradient of zero.
+    """A wrapper of a model whose backward pass fails: its gradient is zero, as of what autograd cannot reach.
 
     Example:
         >>> stepped = lambda x: x.flatten(1) // 1
@@ -34,13 +44,13 @@ class Detached(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """The model's logits, from which no path leads back."""
+        """Return the model's logits, without a graph."""
         with torch.no_grad():
             return self.model(images)
 
 
 class At(NamedTuple):
-    """What a model says at a point: ``gradient`` (N, C, H, W), ``loss`` (N,), ``logits`` (N, K)."""
+    """The values of a model at some images: ``gradient`` (N, C, H, W), ``loss`` (N,), ``logits`` (N, K)."""
 
     gradient: Tensor
     loss: Tensor
@@ -55,7 +65,7 @@ def input_gradient(
     loss: Loss = log_odds,
     layout: torch.memory_format = torch.preserve_format,
 ) -> At:
-    """``grad_x sum_i loss(model(x)_i, y_i)``: each example's own gradient, whatever the batch size.
+    """Compute ``grad_x sum_i loss(model(x)_i, y_i)``: each example's own gradient, whatever the batch size.
 
     Only the input's gradient is computed; parameters and their ``.grad`` are left alone. Where no path leads from
     the images to the loss, the gradient is zero. ``layout`` is the memory format in which the model gets the images.
@@ -77,7 +87,7 @@ def input_gradient(
 
 
 class Slopes(NamedTuple):
-    """A loss's slopes, float64 (D, N), a row for each direction: ``measured`` by differences, and as ``promised``."""
+    """The slopes of a loss, float64 (D, N): ``measured`` by differences, ``promised`` by the gradient."""
 
     measured: Tensor
     promised: Tensor
@@ -93,7 +103,7 @@ def directional_derivatives(
     loss: Loss = log_odds,
     seed: int = 0,
 ) -> Slopes:
-    """The slopes of a loss along directions, by central differences and by the gradient.
+    """Measure the slopes of a loss along directions, by central differences and by the gradient.
 
     ``(loss(x+) - loss(x-)) / (2 step)`` and ``gradient . (x+ - x-) / (2 step)``, where ``x+`` and ``x-`` are ``x + step
     direction`` and ``x - step direction``, rounded and cut to [0, 1]: both are about the same two points, so that on a
@@ -136,7 +146,7 @@ def directional_derivatives(
 
 
 def recordable(tensor: Tensor) -> Tensor:
-    """The tensor without its history, copied if it was made in inference mode, which autograd refuses to record.
+    """Return the tensor without its history; copy it if it was made in inference mode, which autograd refuses.
 
     Example:
         >>> with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Losses per example, which attacks climb: logits (N, K) and labels (N,) to a loss (N,), in nats or logits.
+"""Losses per example, which attacks maximise: logits (N, K) and labels (N,) to a loss (N,), in nats or logits.
 
 None reduces over the batch: a mean would divide each gradient by N, and with it decide which of them round to zero.
 """
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+__all__ = ["Loss", "RivalMargin", "cross_entropy", "dlr", "log_odds", "margin", "targeted_dlr"]
+
 Loss = Callable[[Tensor, Tensor], Tensor]
+"""A callable from logits (N, K) and labels (N,) to a loss for each example (N,)."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """``logsumexp_k z_k - z_y``, in nats: the papers' loss, float32 saturation included.
+    """The cross entropy ``logsumexp_k z_k - z_y``, in nats: the papers' loss, which saturates in float32.
 
     Its gradient in the logits is ``softmax(z) - onehot(y)``. In float32, once the true class leads by 16.6 nats,
     ``softmax(z)_y - 1`` rounds to 0 and the direction is wrong; past 104 all of it is 0.
@@ -29,7 +32,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
-    """``logsumexp_{k != y} z_k - z_y``, in nats: the log-odds against the true class.
+    """The log-odds against the true class, ``logsumexp_{k != y} z_k - z_y``, in nats.
 
     Cross entropy is ``softplus`` of it, so the gradients of both point the same way; this one does not saturate:
     its gradient in ``z_y`` is -1 at every margin.
@@ -45,7 +48,7 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """``max_{k != y} z_k - z_y``, in logits: above 0 where the example is misclassified (Carlini & Wagner 2017).
+    """The margin ``max_{k != y} z_k - z_y``, in logits: above 0 where misclassified (Carlini & Wagner 2017).
 
     Raises:
         ValueError: fewer than two classes.
@@ -59,7 +62,9 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class RivalMargin:
-    """``z_(r) - z_y``, in logits: ``z_(r)`` is the r-th highest of the other classes' logits; rank 1 is ``margin``.
+    """The margin to the r-th rival, ``z_(r) - z_y``, in logits; rank 1 is ``margin``.
+
+    ``z_(r)`` is the r-th highest of the other classes' logits.
 
     One FGSM step for each rank finds the exact worst case of a linear model: the attack heads for each rival in turn,
     where cross entropy and log-odds head for a mixture of them.
@@ -79,16 +84,16 @@ class RivalMargin:
             raise ValueError(f"rank: expected at least 1, got {self.rank}")
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss (N,)."""
+        """Return the loss (N,)."""
         if self.rank >= logits.shape[1]:
             raise ValueError(f"rank: expected below the {logits.shape[1]} classes, got {self.rank}")
         return _without_true(logits, labels).topk(self.rank, dim=1).values[:, -1] - _true(logits, labels)
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """``-(z_y - max_{k != y} z_k) / (z_(1) - z_(3))``, z sorted downwards (Croce & Hein 2020, eq. 6).
+    """The difference of logits ratio ``-(z_y - max_{k != y} z_k) / (z_(1) - z_(3))`` (Croce & Hein 2020, eq. 6).
 
-    It does not change with the logits' scale or offset.
+    ``z_(i)`` is the i-th highest logit. The loss does not change with the logits' scale or offset.
 
     Raises:
         ValueError: fewer than three classes.
@@ -104,10 +109,10 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, *, targets: Tensor) -> Tensor:
-    """``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)``, z sorted downwards (Croce & Hein 2020, eq. 7).
+    """The targeted ratio ``-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)`` (Croce & Hein 2020, eq. 7).
 
-    ``targets`` (N,) names the class t that each example is pushed towards. It does not change with the logits' scale
-    or offset.
+    ``z_(i)`` is the i-th highest logit; ``targets`` (N,) names the class t that each example is pushed towards. The
+    loss does not change with the logits' scale or offset.
 
     Raises:
         ValueError: fewer than four classes.

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+__all__ = ["LEVEL", "PairedGain", "Proportion", "paired_gain", "proportion", "quantile"]
+
 LEVEL = 0.95
-"""Of every interval."""
+"""The level of every interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +33,12 @@ class Proportion:
         return self.count / self.total
 
     def __str__(self) -> str:
-        """In per cent, as people read it: ``75.0 % (30.0 to 95.0)``."""
+        """Return it in per cent: ``75.0 % (30.0 to 95.0)``."""
         return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
 
 def proportion(count: int, total: int) -> Proportion:
-    """A share with its Wilson score interval at 95 %.
+    """Return a share with its Wilson score interval at 95 %.
 
     Raises:
         ValueError: no examples, or a count outside them.
@@ -52,7 +54,7 @@ def proportion(count: int, total: int) -> Proportion:
 
 
 class PairedGain(NamedTuple):
-    """How much accuracy a remedy takes away on the same examples: estimate, interval and exact p-value."""
+    """The accuracy that a remedy takes away on the same examples: estimate, interval and exact p-value."""
 
     gain: float
     low: float
@@ -95,7 +97,7 @@ def paired_gain(before: Sequence[bool], after: Sequence[bool], *, comparisons: i
 
 
 def quantile(comparisons: int = 1) -> float:
-    """Half the width of a two-sided 95 % interval, in standard errors, with Bonferroni's correction.
+    """Return half the width of a two-sided 95 % interval, in standard errors, with Bonferroni's correction.
 
     Example:
         >>> round(quantile(), 2)
@@ -105,7 +107,7 @@ def quantile(comparisons: int = 1) -> float:
 
 
 def _stats() -> Any:
-    """Loaded when first needed: it takes 50 MB, and a process that only trains has no use for it."""
+    """Load scipy.stats when it is first needed: it takes 50 MB, and a process that only trains has no use for it."""
     from scipy import stats
 
     return stats

@@ -16,19 +16,21 @@ from torch import Tensor
 from unmask.numerics import random_uniform
 
 
-def parse_epsilon(value: str | float) -> float:
-    """Read an epsilon as people write it: ``0.3`` or ``"8/255"``.
+def parse_epsilon(value: str | float | None) -> float:
+    """Return the number that an epsilon stands for: ``0.3`` or text such as ``"0.3"`` and ``"8/255"``.
+
+    Numbers of numpy, torch and ``fractions`` are accepted too.
 
     Raises:
-        ValueError: not a number, or outside [0, 1].
+        ValueError: it is no number, or outside [0, 1].
 
     Example:
         >>> parse_epsilon("8/255")
         0.03137254901960784
     """
     try:
-        epsilon = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+        epsilon = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(f"epsilon: expected a number in [0, 1] such as 0.3 or 8/255, got {value!r}") from None
     if not 0 <= epsilon <= 1:
         raise ValueError(
@@ -39,6 +41,8 @@ def parse_epsilon(value: str | float) -> float:
 
 class Epsilon:
     """A field of a dataclass that is set with a number or with text such as ``"8/255"``, and read as a number.
+
+    ``epsilon: Epsilon = Epsilon()`` declares a field without a default, ``epsilon: Epsilon = Epsilon(1.0)`` one with.
 
     Raises:
         ValueError: when set, as ``parse_epsilon``.
@@ -156,7 +160,7 @@ def rounding(dtype: torch.dtype) -> float:
 
 
 def check_batch(images: Tensor, labels: Tensor) -> None:
-    """Refuse what is not a batch of images with labels.
+    """Check that ``images`` and ``labels`` are a batch.
 
     Raises:
         ValueError: images are not floating (N, C, H, W) in [0, 1], or labels are not int64 (N,).
@@ -181,7 +185,7 @@ def check_batch(images: Tensor, labels: Tensor) -> None:
 
 
 def check_adversarial(name: str, adversarial: Tensor, images: Tensor, threat: Threat) -> None:
-    """Refuse adversarial images that exceed the threat model: they would count for robust accuracy.
+    """Check that adversarial images obey the threat model.
 
     Raises:
         ValueError: a perturbation is larger than epsilon by more than ``rounding``, or a pixel is outside [0, 1].

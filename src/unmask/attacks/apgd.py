@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from unmask.attacks.attack import FORWARD, BoundedAttack, check_counts
 from unmask.attacks.best import Best, as_images, misclassified
 from unmask.gradients import At, input_gradient, recordable
-from unmask.losses import Loss, log_odds, targeted_dlr
+from unmask.losses import Loss, cross_entropy, targeted_dlr
 from unmask.numerics import Model, derive_seed, fastest_layout, laid_out, undisturbed
-from unmask.threats import Linf, check_batch
+from unmask.threats import Threat, check_batch
 
 ALPHA = 0.75
-"""Share of the gradient step in a move; the rest is the previous move."""
+"""The share of the gradient step in a move; the rest is the previous move."""
 
 RHO = 0.75
 """A step size is halved unless at least this share of its steps has raised the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class APGD:
+class APGD(BoundedAttack):
     """Auto-PGD (Croce & Hein 2020, algorithm 1): the step size of each example follows what its steps achieve.
 
     ``z = project(x_k + eta sign(grad_x loss))``; ``x_(k+1) = project(x_k + 0.75 (z - x_k) + 0.25 (x_k - x_(k-1)))``.
@@ -33,63 +34,59 @@ class APGD:
     ``eta`` nor the highest loss has changed since. An example leaves as soon as it is misclassified; one that is so
     from the outset comes back as it is. Of the others, the point of highest loss comes back.
 
-    A run costs ``steps`` gradients and one look without; one more look is at the image itself.
+    A run takes ``steps`` gradients and one forward pass; one more forward pass is at the image itself.
 
     Attributes:
-        restarts: how often it begins anew, from a random start of its own, for the examples still standing.
+        steps: gradient steps of each restart.
+        restarts: runs, each from a random start of its own, for the examples that are still classified correctly.
 
     Raises:
         ValueError: a setting is out of range; on the call, images or labels of the wrong kind.
 
     Example:
         >>> model = lambda x: x.flatten(1)
-        >>> attack = APGD(epsilon=0.125, steps=10)
+        >>> attack = APGD(0.125, steps=10)
         >>> attack(model, torch.tensor([0.75, 0.25]).view(1, 1, 1, 2), torch.tensor([0])).flatten()
         tensor([0.6250, 0.3750])
     """
 
-    epsilon: float
     steps: int = 100
     restarts: int = 1
-    loss: Loss = log_odds
+    loss: Loss = cross_entropy
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.epsilon, self.steps, self.restarts)
+        check_counts(steps=self.steps, restarts=self.restarts)
+
+    @property
+    def cost(self) -> float:
+        """At most one gradient for each step of each restart, and the prediction on the result."""
+        return self.steps * self.restarts + FORWARD
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images, shaped as ``images``."""
-        return _attack(self, lambda logits: [lambda rows: self.loss], model, images, labels)
-
-    @classmethod
-    def sweep(
-        cls,
-        model: Model,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        epsilons: Sequence[float],
-        steps: int = 100,
-        restarts: int = 1,
-        loss: Loss = log_odds,
-        seed: int = 0,
-    ) -> Iterator[Tensor]:
-        """Adversarial images for each epsilon in turn; one attack each."""
-        settings = cls(epsilon=0, steps=steps, restarts=restarts, loss=loss, seed=seed)
-        for epsilon in epsilons:
-            yield replace(settings, epsilon=epsilon)(model, images, labels)
+        """Return adversarial images, shaped as ``images``."""
+        check_batch(images, labels)
+        images, best = images.detach(), Best(images.detach())
+        with undisturbed(model, seed=self.seed):
+            layout = fastest_layout(model, images)
+            _offer_clean(best, model, images, labels, layout)
+            for restart in range(self.restarts):
+                seed = derive_seed(self.seed, "restart", restart, 0)
+                _climb(self, best, model, images, labels, lambda rows: self.loss, layout=layout, seed=seed)
+        return best.images
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetedAPGD:
+class TargetedAPGD(BoundedAttack):
     """Auto-PGD towards one other class after another, with the targeted DLR loss (Croce & Hein 2020, section 4.2).
 
     The targets are the classes with the highest logits at the image itself, the true one left out; each has a run of
     its own. Otherwise as ``APGD``.
 
     Attributes:
-        targets: how many classes; more than there are means all of them.
-        restarts: how often it goes through the targets, from random starts of their own.
+        steps: gradient steps towards each target.
+        targets: the number of classes; more than there are means all of them.
+        restarts: passes through the targets, each run from a random start of its own.
 
     Raises:
         ValueError: a setting is out of range; on the call, images or labels of the wrong kind, or fewer than four
@@ -97,89 +94,55 @@ class TargetedAPGD:
 
     Example:
         >>> model = lambda x: x.flatten(1)
-        >>> attack = TargetedAPGD(epsilon=0.125, steps=10)
+        >>> attack = TargetedAPGD(0.125, steps=10)
         >>> attack(model, torch.tensor([0.75, 0.25, 0.5, 0.25]).view(1, 1, 1, 4), torch.tensor([0])).flatten()
         tensor([0.6250, 0.1250, 0.6250, 0.1250])
     """
 
-    epsilon: float
     steps: int = 100
     targets: int = 9
     restarts: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.epsilon, self.steps, self.restarts)
-        if self.targets < 1:
-            raise ValueError(f"targets: expected at least 1, got {self.targets}")
+        check_counts(steps=self.steps, targets=self.targets, restarts=self.restarts)
+
+    @property
+    def cost(self) -> float:
+        """At most one gradient for each step towards each target, and the prediction on the result."""
+        return self.steps * self.targets * self.restarts + FORWARD
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images, shaped as ``images``."""
-
-        def plan(logits: Tensor) -> list[Callable[[Tensor], Loss]]:
+        """Return adversarial images, shaped as ``images``."""
+        check_batch(images, labels)
+        images, best = images.detach(), Best(images.detach())
+        with undisturbed(model, seed=self.seed):
+            layout = fastest_layout(model, images)
+            logits = _offer_clean(best, model, images, labels, layout)
             others = logits.scatter(1, labels[:, None], -torch.inf)
             ranked = others.topk(min(self.targets, logits.shape[1] - 1), dim=1).indices
-            return [partial(_towards, targets) for targets in ranked.T]
-
-        return _attack(self, plan, model, images, labels)
-
-    @classmethod
-    def sweep(
-        cls,
-        model: Model,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        epsilons: Sequence[float],
-        steps: int = 100,
-        targets: int = 9,
-        restarts: int = 1,
-        seed: int = 0,
-    ) -> Iterator[Tensor]:
-        """Adversarial images for each epsilon in turn; one attack each."""
-        settings = cls(epsilon=0, steps=steps, targets=targets, restarts=restarts, seed=seed)
-        for epsilon in epsilons:
-            yield replace(settings, epsilon=epsilon)(model, images, labels)
-
-
-def _check(epsilon: float, steps: int, restarts: int) -> None:
-    Linf(epsilon=epsilon)
-    if steps < 1 or restarts < 1:
-        raise ValueError(f"steps and restarts: expected at least 1, got {steps} and {restarts}")
+            for restart in range(self.restarts):
+                for number, targets in enumerate(ranked.T):
+                    seed = derive_seed(self.seed, "restart", restart, number)
+                    _climb(self, best, model, images, labels, partial(_towards, targets), layout=layout, seed=seed)
+        return best.images
 
 
 def _towards(targets: Tensor, rows: Tensor) -> Loss:
+    """Return the targeted loss of the examples ``rows``."""
     return lambda logits, labels: targeted_dlr(logits, labels, targets=recordable(targets[rows]))
 
 
-def _attack(
-    settings: APGD | TargetedAPGD,
-    plan: Callable[[Tensor], Iterable[Callable[[Tensor], Loss]]],
-    model: Model,
-    images: Tensor,
-    labels: Tensor,
-) -> Tensor:
-    """One run after another, each on those still standing.
-
-    ``plan`` takes the logits at the images to what each run climbs: a function from rows to the loss of those rows.
-    """
-    check_batch(images, labels)
-    images = images.detach()
-    best = Best(images)
-    with undisturbed(model, seed=settings.seed):
-        layout = fastest_layout(model, images)
-        with torch.no_grad():
-            logits = model(laid_out(images, layout))
-        best.offer(images, misclassified(logits, labels), best.loss)
-        for restart in range(settings.restarts):
-            for number, loss_of in enumerate(plan(logits)):
-                seed = derive_seed(settings.seed, "restart", restart, number)
-                _climb(settings, best, model, images, labels, loss_of, layout=layout, seed=seed)
-    return best.images
+def _offer_clean(best: Best, model: Model, images: Tensor, labels: Tensor, layout: torch.memory_format) -> Tensor:
+    """Offer the images themselves to ``best``, and return their logits."""
+    with torch.no_grad():
+        logits = model(laid_out(images, layout))
+    best.offer(images, misclassified(logits, labels), best.loss)
+    return logits
 
 
 def _climb(
-    settings: APGD | TargetedAPGD,
+    attack: APGD | TargetedAPGD,
     best: Best,
     model: Model,
     images: Tensor,
@@ -189,12 +152,15 @@ def _climb(
     layout: torch.memory_format,
     seed: int,
 ) -> None:
-    """One run; what it finds goes to ``best``."""
-    threat, windows = Linf(epsilon=settings.epsilon), _windows(settings.steps)
+    """Run the ascent once for the examples still classified correctly, and offer what it finds to ``best``.
+
+    ``loss_of`` takes the numbers of examples and returns the loss to climb for them.
+    """
+    threat, windows = attack.threat, _windows(attack.steps)
     run = _begin(threat, images, best.standing(), seed=seed)
     if not len(run.rows):
         return
-    for step in range(settings.steps):
+    for step in range(attack.steps):
         true = labels[run.rows]
         at = input_gradient(model, run.x, true, loss=loss_of(run.rows), layout=layout)
         run.note(at)
@@ -215,7 +181,7 @@ def _climb(
 
 
 def _windows(steps: int) -> dict[int, int]:
-    """The checkpoints ``ceil(p_j steps)``, each with the number of steps since the one before.
+    """Return the checkpoints ``ceil(p_j steps)``, each with the number of steps since the one before.
 
     ``p`` is 0, 0.22 and so on: each gap is 0.03 less than the one before, but at least 0.06.
     """
@@ -228,7 +194,7 @@ def _windows(steps: int) -> dict[int, int]:
 
 @dataclass
 class _Run:
-    """The state of a run in the paper's letters; a row per example still standing."""
+    """The state of a run in the paper's letters; one row per example that is still classified correctly."""
 
     rows: Tensor
     origin: Tensor
@@ -240,12 +206,12 @@ class _Run:
     f_max: Tensor
     gradient_max: Tensor
     eta: Tensor
-    rises: Tensor  # how many steps since the last checkpoint raised f
+    rises: Tensor  # steps since the last checkpoint that raised f
     f_checked: Tensor  # f_max at the last checkpoint
-    halved: Tensor  # whether eta was halved there
+    halved: Tensor  # True if eta was halved there
 
     def note(self, at: At) -> None:
-        """What the model says at ``x``."""
+        """Record the loss and the gradient at ``x``."""
         self.rises += at.loss > self.f
         self.f, self.gradient = at.loss, at.gradient
         higher = at.loss > self.f_max
@@ -254,12 +220,12 @@ class _Run:
         self.gradient_max = torch.where(as_images(higher), at.gradient, self.gradient_max)
 
     def keep(self, rows: Tensor) -> None:
-        """Let the other examples go."""
+        """Drop the other examples."""
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name)[rows])
 
     def halve(self, window: int) -> None:
-        """At a checkpoint: where the last ``window`` steps did too little, halve eta and go back to ``x_max``."""
+        """Halve eta and go back to ``x_max`` for the examples whose last ``window`` steps did too little."""
         few = self.rises < RHO * window
         stuck = ~self.halved & (self.f_max == self.f_checked)
         self.halved = few | stuck
@@ -269,15 +235,15 @@ class _Run:
         self.gradient = torch.where(as_images(self.halved), self.gradient_max, self.gradient)
         self.rises, self.f_checked = torch.zeros_like(self.rises), self.f_max
 
-    def move(self, threat: Linf, *, share: float) -> None:
-        """A gradient step from ``x``, of which ``share`` is taken, the rest being the last move again."""
+    def move(self, threat: Threat, *, share: float) -> None:
+        """Move ``x`` by ``share`` of a gradient step and ``1 - share`` of the last move."""
         z = threat.step(self.x, self.gradient, size=self.eta, origin=self.origin)
         moved = self.x + share * (z - self.x) + (1 - share) * (self.x - self.x_before)
         self.x, self.x_before = threat.project(moved, self.origin), self.x
 
 
-def _begin(threat: Linf, images: Tensor, rows: Tensor, *, seed: int) -> _Run:
-    """The start of a run: a random point for each row."""
+def _begin(threat: Threat, images: Tensor, rows: Tensor, *, seed: int) -> _Run:
+    """Return the start of a run: a random point for each row."""
     origin = images[rows]
     start = threat.random_start(origin, seed=seed)
     lowest = torch.full((len(rows),), -torch.inf, dtype=images.dtype, device=images.device)

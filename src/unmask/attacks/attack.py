@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -32,19 +33,19 @@ class Attack(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in a report."""
+        """The name in a report."""
 
     @property
     def cost(self) -> float:
-        """Gradients per image; a forward pass alone counts as ``FORWARD``."""
+        """Gradients per image, the prediction on the result included; a forward pass alone counts as ``FORWARD``."""
 
     @property
     def needs_gradients(self) -> bool:
-        """Whether it asks the model for gradients."""
+        """True if it asks the model for gradients."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its settings by name, without those that are None."""
+        """The settings by name, without those that are None."""
 
     def replace(self, **settings: Any) -> Attack:
         """Return the same attack with some settings changed."""
@@ -58,13 +59,27 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class BoundedAttack:
-    """What the attacks of this package share: an epsilon, and the declarations of `Attack`.
+    """The base of the attacks in this package: an epsilon, and the declarations of `Attack`.
+
+    A subclass is a frozen dataclass whose own settings are keyword only. It defines ``__call__``, its ``cost`` where a
+    call takes more than one gradient, and ``needs_gradients`` where it takes none.
 
     Attributes:
         epsilon: the bound of the threat model, a number in [0, 1] or text such as ``"8/255"``.
+
+    Example:
+        >>> import torch
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Brighter(BoundedAttack):
+        ...     needs_gradients: ClassVar[bool] = False
+        ...
+        ...     def __call__(self, model, images, labels):
+        ...         return self.threat.project(images + self.epsilon, images)
+        >>> Brighter("1/4")(None, torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])).flatten()
+        tensor([0.7500, 0.7500])
     """
 
-    epsilon: Epsilon = Epsilon()
+    epsilon: Epsilon = Epsilon()  # noqa: RUF009, a descriptor
 
     needs_gradients: ClassVar[bool] = True
 
@@ -80,12 +95,12 @@ class BoundedAttack:
 
     @property
     def cost(self) -> float:
-        """One gradient and one forward pass, where a subclass does not say otherwise."""
+        """One gradient, and the prediction on the result."""
         return 1 + FORWARD
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its settings by name, without those that are None."""
+        """The settings by name, without those that are None."""
         return _settings(self)
 
     def replace(self, **settings: Any) -> Self:
@@ -102,19 +117,46 @@ class BoundedAttack:
         raise NotImplementedError
 
 
+def check_counts(**counts: int) -> None:
+    """Check that settings are whole numbers above 0.
+
+    Raises:
+        ValueError: one is not; the message begins with its name.
+
+    Example:
+        >>> check_counts(steps=10, restarts=0)
+        Traceback (most recent call last):
+            ...
+        ValueError: restarts: expected a whole number above 0, got 0
+    """
+    for name, count in counts.items():
+        try:
+            positive = operator.index(count) > 0
+        except TypeError:
+            positive = False
+        if not positive:
+            raise ValueError(f"{name}: expected a whole number above 0, got {count}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ForeignAttack:
     """An attack from elsewhere with the declarations of `Attack`; ``as_attack`` makes it.
 
     Attributes:
         function: the attack itself, called as it was given.
-        name, cost, needs_gradients: as in `Attack`.
+        name, needs_gradients: as in `Attack`.
+        declared_cost: gradients per image; None to take it from the settings that attacks usually have.
     """
 
     function: Callable[[Model, Tensor, Tensor], Tensor]
     name: str
-    cost: float
+    declared_cost: float | None = None
     needs_gradients: bool = True
+
+    @property
+    def cost(self) -> float:
+        """Gradients per image."""
+        return _usual_cost(self.settings) if self.declared_cost is None else self.declared_cost
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -122,7 +164,17 @@ class ForeignAttack:
         return _settings(self.function) if is_dataclass(self.function) else {}
 
     def replace(self, **settings: Any) -> ForeignAttack:
-        """Return the same attack with some settings of the function changed."""
+        """Return the same attack with some settings of the function changed.
+
+        Raises:
+            ValueError: the function is no dataclass with these settings.
+        """
+        known: list[str] = (
+            [one.name for one in fields(self.function) if one.init] if is_dataclass(self.function) else []
+        )
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise ValueError(f"{self.name}: expected a dataclass with the settings {', '.join(unknown)}")
         return replace(self, function=replace(self.function, **settings))  # type: ignore[type-var]
 
     def sweep(self, model: Model, images: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Iterator[Tensor]:
@@ -148,9 +200,9 @@ def as_attack(
         function: called as ``function(model, images, labels)``, returns images of the same shape. The settings of a
             dataclass are its attack's: with an ``epsilon`` it can be run at others.
         cost: gradients per image. By default what a dataclass's ``steps``, ``restarts``, ``targets`` or ``queries``
-            say, else one.
+            say, else one, and the prediction on the result.
         name: by default the function's or the class's.
-        needs_gradients: whether it asks the model for gradients.
+        needs_gradients: True if it asks the model for gradients.
 
     Raises:
         ValueError: ``function`` cannot be called with a model, images and labels.
@@ -166,13 +218,13 @@ def as_attack(
     return ForeignAttack(
         function=function,
         name=name or str(getattr(function, "__name__", type(function).__name__)),
-        cost=_usual_cost(_settings(function) if is_dataclass(function) else {}) if cost is None else cost,
+        declared_cost=cost,
         needs_gradients=needs_gradients,
     )
 
 
 def check_signature(what: str, attack: object) -> None:
-    """Refuse what cannot be called with a model, images and labels.
+    """Check that something can be called with a model, images and labels.
 
     Raises:
         ValueError: it cannot; the message begins with ``what``.
@@ -186,15 +238,33 @@ def check_signature(what: str, attack: object) -> None:
     """
     if not callable(attack):
         raise ValueError(f"{what}: expected a callable attack(model, images, labels), got {attack!r}")
+    wanted = f"{what}: expected one that takes (model, images, labels), got {describe(attack)}"
+    if isinstance(attack, type):
+        raise ValueError(f"{wanted}; a class is to be called first")
     try:
         signature(attack).bind(None, None, None)
     except TypeError as error:
-        hint = "; a class is to be called first" if isinstance(attack, type) else ""
-        raise ValueError(
-            f"{what}: expected one that takes (model, images, labels), got {describe(attack)}{hint}"
-        ) from error
+        raise ValueError(wanted) from error
     except ValueError:  # torch and the like have callables without a signature
         return
+
+
+def check_attacks(what: str, attacks: object) -> None:
+    """Refuse what is not a sequence of attacks, each callable with a model, images and labels.
+
+    Raises:
+        ValueError: it is not; the message begins with ``what``.
+
+    Example:
+        >>> check_attacks("attacks", print)
+        Traceback (most recent call last):
+            ...
+        ValueError: attacks: expected a list of attacks, got builtin_function_or_method
+    """
+    if not isinstance(attacks, Sequence):
+        raise ValueError(f"{what}: expected a list of attacks, got {type(attacks).__name__}")
+    for attack in attacks:
+        check_signature(what, attack)
 
 
 def settings_in_words(attack: object) -> dict[str, str]:
@@ -210,14 +280,14 @@ def settings_in_words(attack: object) -> dict[str, str]:
 
 
 def _in_words(value: object) -> str:
-    """A setting in words: attacks and functions with what they are given, networks by the name of their class."""
+    """Return a setting in words: attacks and functions with what they are given, networks by their class."""
     if isinstance(value, partial):
         name, given = value.func.__name__, {name: describe(one) for name, one in value.keywords.items()}
     elif isinstance(value, Attack) and not isinstance(value, type):
         name, given = value.name, settings_in_words(value)
     else:
         return type(value).__name__ if isinstance(value, nn.Module) else describe(value)
-    return f"{name}: " + ", ".join(f"{key} {one}" for key, one in given.items())
+    return f"{name}: " + ", ".join(f"{key} {one}" for key, one in given.items()) if given else name
 
 
 def _settings(attack: Any) -> dict[str, Any]:
@@ -226,7 +296,7 @@ def _settings(attack: Any) -> dict[str, Any]:
 
 
 def _usual_cost(settings: Mapping[str, Any]) -> float:
-    """Gradients per image, roughly, from the settings that attacks usually have."""
+    """Return roughly the gradients per image, from the settings that attacks usually have."""
 
     def number(name: str) -> float:
         value = settings.get(name, 1)

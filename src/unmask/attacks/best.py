@@ -1,4 +1,4 @@
-"""The strongest point that an attack has seen of each example, and two one-liners that the attacks share."""
+"""The strongest point that an attack has seen of each example, and two helpers that the attacks share."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Best:
 
     Attributes:
         images: those points; before any is offered, the images themselves.
-        fallen: which of them are misclassified, bool (N,).
-        loss: theirs, (N,).
+        fallen: True where they are misclassified, bool (N,).
+        loss: their losses, (N,).
 
     Example:
         >>> best = Best(torch.zeros(2, 1, 1, 1))
@@ -31,7 +31,7 @@ class Best:
         self.loss = torch.full((len(images),), -torch.inf, dtype=images.dtype, device=images.device)
 
     def offer(self, points: Tensor, fallen: Tensor, loss: Tensor, rows: Tensor | slice = ALL) -> None:
-        """Take the points that are stronger than what is held; ``rows`` says whose points they are."""
+        """Keep the points that are stronger than those held; they belong to the examples ``rows``."""
         held, already = self.loss[rows], self.fallen[rows]
         better = (fallen & ~already) | ((fallen == already) & (loss > held))
         self.images[rows] = torch.where(as_images(better), points, self.images[rows])
@@ -39,12 +39,12 @@ class Best:
         self.fallen[rows] = already | fallen
 
     def standing(self) -> Tensor:
-        """The rows of the examples that are still classified correctly."""
+        """Return the numbers of the examples that are still classified correctly."""
         return (~self.fallen).nonzero().squeeze(1)
 
 
 def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
-    """Whether the highest logit is another class's, bool (N,).
+    """Return True where the highest logit is another class's, bool (N,).
 
     Example:
         >>> misclassified(torch.tensor([[0.1, 0.9]]), torch.tensor([0]))
@@ -54,7 +54,7 @@ def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def as_images(values: Tensor) -> Tensor:
-    """One value per example, (N, 1, 1, 1), shaped to multiply images.
+    """Return one value per example in a shape that multiplies images, (N, 1, 1, 1).
 
     Example:
         >>> as_images(torch.tensor([2.0, 3.0])).shape

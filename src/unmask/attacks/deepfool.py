@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
 
+from unmask.attacks.attack import FORWARD, BoundedAttack, check_counts
 from unmask.attacks.best import as_images
 from unmask.gradients import recordable
 from unmask.numerics import Model, undisturbed
-from unmask.threats import Linf, check_batch
+from unmask.threats import Epsilon, check_batch
 
 _BEYOND = 1e-4
+"""The length added to each step, so that rounding cannot hold it on the boundary."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeepFool:
+@dataclass(frozen=True)
+class DeepFool(BoundedAttack):
     """Step to the nearest linearised boundary until the class changes (Moosavi-Dezfooli et al. 2016, algorithm 2).
 
     With ``f_k = z_k - z_y`` and ``w_k = grad_x f_k`` the nearest boundary is that of the k with the least
@@ -29,7 +31,10 @@ class DeepFool:
 
     Attributes:
         epsilon: the bound per pixel; the default 1 leaves only [0, 1], as the paper does.
-        candidates: how many classes are tried, those with the highest logits at the clean image.
+        steps: the largest number of steps.
+        overshoot: the share by which the sum of the steps is stretched.
+        norm: the norm in which the nearest boundary is looked for, 2 or ``math.inf``.
+        candidates: the number of classes tried, those with the highest logits at the clean image.
 
     Raises:
         ValueError: a setting is out of range; on the call, images or labels of the wrong kind.
@@ -41,74 +46,62 @@ class DeepFool:
         tensor([0.4979, 0.5021])
     """
 
-    epsilon: float = 1.0
+    epsilon: Epsilon = Epsilon(1.0)  # noqa: RUF009, a descriptor
+    _: KW_ONLY
     steps: int = 50
     overshoot: float = 0.02
     norm: float = 2
     candidates: int = 10
 
     def __post_init__(self) -> None:
-        Linf(epsilon=self.epsilon)
-        if self.steps < 1 or self.candidates < 2 or self.overshoot < 0:
-            raise ValueError(
-                "steps, candidates, overshoot: expected at least 1, 2 and 0, "
-                f"got {self.steps}, {self.candidates} and {self.overshoot}"
-            )
+        check_counts(steps=self.steps)
+        if not self.candidates >= 2:
+            raise ValueError(f"candidates: expected at least 2, got {self.candidates}")
+        if not self.overshoot >= 0:
+            raise ValueError(f"overshoot: expected a number from 0 up, got {self.overshoot}")
         if self.norm not in (2, math.inf):
             raise ValueError(f"norm: expected 2 or math.inf, got {self.norm}")
 
-    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images, shaped as ``images``; an example that is misclassified already is returned as it is."""
-        return next(
-            self.sweep(
-                model,
-                images,
-                labels,
-                epsilons=[self.epsilon],
-                steps=self.steps,
-                overshoot=self.overshoot,
-                norm=self.norm,
-                candidates=self.candidates,
-            )
-        )
+    @property
+    def cost(self) -> float:
+        """At most one point with gradients for each step, however many classes, and the prediction on the result."""
+        return self.steps + FORWARD
 
-    @classmethod
-    def sweep(
-        cls,
-        model: Model,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        epsilons: Sequence[float],
-        steps: int = 50,
-        overshoot: float = 0.02,
-        norm: float = 2,
-        candidates: int = 10,
-    ) -> Iterator[Tensor]:
-        """The one search's result, cut to each epsilon in turn."""
+    def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
+        """Return adversarial images, shaped as ``images``; an example that is misclassified already stays as it is."""
         check_batch(images, labels)
+        return self.threat.project(self._search(model, images, labels), images.detach())
+
+    def sweep(self, model: Model, images: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Iterator[Tensor]:
+        """Yield the result of one search, cut to each epsilon in turn."""
+        check_batch(images, labels)
+        found = self._search(model, images, labels)
+        for threat in map(self.threat.scaled, epsilons):
+            yield threat.project(found, images.detach())
+
+    def _search(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the images across the boundary, within [0, 1] alone."""
         with undisturbed(model), torch.inference_mode(False), torch.enable_grad():
             images, labels = recordable(images), recordable(labels)
             found, change = images.clone(), torch.zeros_like(images)
             rows = torch.arange(len(images), device=images.device)
-            for step in range(steps):
+            for step in range(self.steps):
                 point = found[rows].requires_grad_()
                 logits = model(point)
                 if step == 0:
-                    ranked = logits.detach().topk(min(candidates, logits.shape[1]), dim=1).indices
+                    ranked = logits.detach().topk(min(self.candidates, logits.shape[1]), dim=1).indices
                 standing = logits.argmax(1) == labels[rows]
                 if not standing.any():
                     break
-                move = _nearest_boundary(logits, point, labels[rows], ranked[rows], norm)
+                move = _nearest_boundary(logits, point, labels[rows], ranked[rows], self.norm)
                 rows, move = rows[standing], move[standing]
                 change[rows] += move
-                found[rows] = (images[rows] + (1 + overshoot) * change[rows]).clamp_(0, 1)
-        for epsilon in epsilons:
-            yield Linf(epsilon=epsilon).project(found, images)
+                found[rows] = (images[rows] + (1 + self.overshoot) * change[rows]).clamp_(0, 1)
+        return found
 
 
 def _nearest_boundary(logits: Tensor, point: Tensor, labels: Tensor, candidates: Tensor, norm: float) -> Tensor:
-    """The step (N, C, H, W) to the nearest linearised boundary between the label and a candidate class."""
+    """Return the step (N, C, H, W) to the nearest linearised boundary between the label and a candidate class."""
     true = logits.gather(1, labels[:, None])
     nearest = torch.full((len(logits),), torch.inf, dtype=logits.dtype, device=logits.device)
     step = torch.zeros_like(point)

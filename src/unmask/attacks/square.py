@@ -1,15 +1,16 @@
-"""Square: random search that changes squares of pixels. It asks the model for logits alone, never for a gradient."""
+"""Square: random search that changes squares of pixels. It takes the model's logits, never a gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import sqrt
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from unmask.attacks.attack import FORWARD, BoundedAttack, check_counts
 from unmask.attacks.best import Best, as_images, misclassified
 from unmask.losses import margin
 from unmask.numerics import (
@@ -22,14 +23,14 @@ from unmask.numerics import (
     random_words,
     undisturbed,
 )
-from unmask.threats import Linf, check_batch
+from unmask.threats import Threat, check_batch
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Of 10,000 queries, those after which the squares' area is halved; of other numbers, those in the same proportion."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Square:
+class Square(BoundedAttack):
     """Random search over squares of pixels at the bounds of the ball (Andriushchenko et al. 2020, algorithms 1 and 2).
 
     It begins with vertical stripes: in each column, each channel is at ``x - epsilon`` or at ``x + epsilon``, cut to
@@ -43,8 +44,8 @@ class Square:
     or rounded scores can be crossed.
 
     Attributes:
-        queries: looks at the model per example and restart, the stripes included; one more is at the image itself.
-        restarts: how often it begins anew, with random numbers of its own, for the examples still standing.
+        queries: forward passes per example and restart, the stripes included; one more is at the image itself.
+        restarts: searches, each with random numbers of its own, for the examples that are still classified correctly.
         p_init: the share of the image that the first squares cover.
 
     Raises:
@@ -52,26 +53,30 @@ class Square:
 
     Example:
         >>> model = lambda x: torch.stack([x.sum((1, 2, 3)), torch.full((len(x),), 0.6)], dim=1)
-        >>> attack = Square(epsilon=0.25, queries=20)
+        >>> attack = Square(0.25, queries=20)
         >>> attack(model, torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])).flatten()
         tensor([0.2500, 0.2500])
     """
 
-    epsilon: float
     queries: int = 1000
     restarts: int = 1
     p_init: float = 0.8
     seed: int = 0
 
+    needs_gradients: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
-        Linf(epsilon=self.epsilon)
-        if self.queries < 1 or self.restarts < 1:
-            raise ValueError(f"queries and restarts: expected at least 1, got {self.queries} and {self.restarts}")
+        check_counts(queries=self.queries, restarts=self.restarts)
         if not 0 < self.p_init <= 1:
             raise ValueError(f"p_init: expected a number above 0 and up to 1, got {self.p_init}")
 
+    @property
+    def cost(self) -> float:
+        """At most one forward pass for each query of each restart."""
+        return FORWARD * self.queries * self.restarts
+
     def __call__(self, model: Model, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images, shaped as ``images``."""
+        """Return adversarial images, shaped as ``images``."""
         check_batch(images, labels)
         best = Best(images.detach())
         with undisturbed(model, seed=self.seed), torch.no_grad():
@@ -90,8 +95,8 @@ class Square:
     def _search(
         self, ask: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], best: Best, images: Tensor, *, seed: int
     ) -> None:
-        """One restart."""
-        state = _begin(images, best.standing(), epsilon=self.epsilon, seed=seed)
+        """Run one restart and offer what it finds to ``best``."""
+        state = _begin(self.threat, images, best.standing(), seed=seed)
         for query in range(self.queries):
             if not len(state.rows):
                 return
@@ -110,7 +115,7 @@ class Square:
         best.offer(last, torch.zeros_like(state.rows, dtype=torch.bool), state.margin, state.rows)
 
     def _proposal(self, state: _State, query: int) -> Tensor:
-        """The corners with one square changed in each, as ``state.up``."""
+        """Return the corners with one square changed in each, as ``state.up``."""
         _, channels, height, width = state.up.shape
         tall, wide = self._sides(query, height, width)
         words = random_words(state.keys, 2 + channels, after=channels * width + (query - 1) * (2 + channels))
@@ -122,32 +127,14 @@ class Square:
         return state.up ^ (change | (inside & as_images(idle)))
 
     def _sides(self, query: int, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the square that a query changes; a side longer than the image is cut to it."""
+        """Return height and width of the square that a query changes; a side longer than the image is cut to it."""
         halvings = sum(query * 10_000 > mark * self.queries for mark in HALVED_AFTER)
         side = max(round(sqrt(self.p_init / 2**halvings * height * width)), 1)
         return min(side, height), min(side, width)
 
-    @classmethod
-    def sweep(
-        cls,
-        model: Model,
-        images: Tensor,
-        labels: Tensor,
-        *,
-        epsilons: Sequence[float],
-        queries: int = 1000,
-        restarts: int = 1,
-        p_init: float = 0.8,
-        seed: int = 0,
-    ) -> Iterator[Tensor]:
-        """Adversarial images for each epsilon in turn; one attack each."""
-        settings = cls(epsilon=0, queries=queries, restarts=restarts, p_init=p_init, seed=seed)
-        for epsilon in epsilons:
-            yield replace(settings, epsilon=epsilon)(model, images, labels)
-
 
 class _State(NamedTuple):
-    """A search under way; one row per example still standing."""
+    """The state of a search; one row per example that is still classified correctly."""
 
     rows: Tensor
     keys: Tensor
@@ -157,10 +144,10 @@ class _State(NamedTuple):
     margin: Tensor
 
 
-def _begin(images: Tensor, rows: Tensor, *, epsilon: float, seed: int) -> _State:
-    """The stripes: ``up`` says which pixels are at the upper bound, ``high``; the others are at ``low``."""
-    threat, images = Linf(epsilon=epsilon), images[rows]
-    low, high = (threat.project(images + offset, images) for offset in (-epsilon, epsilon))
+def _begin(threat: Threat, images: Tensor, rows: Tensor, *, seed: int) -> _State:
+    """Return the stripes: the pixels of ``up`` are at the upper bound, ``high``, the others at ``low``."""
+    images = images[rows]
+    low, high = (threat.project(images + offset, images) for offset in (-threat.epsilon, threat.epsilon))
     keys = random_keys(images, seed=seed)
     channels, width = images.shape[1], images.shape[3]
     stripes = (random_words(keys, channels * width) < 0).view(-1, channels, 1, width)
@@ -169,4 +156,5 @@ def _begin(images: Tensor, rows: Tensor, *, epsilon: float, seed: int) -> _State
 
 
 def _within(offsets: Tensor, length: int) -> Tensor:
+    """Return True for the offsets from 0 to below ``length``."""
     return (offsets >= 0) & (offsets < length)

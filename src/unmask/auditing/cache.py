@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unmask import __version__
 from unmask.attacks import Outcome
-from unmask.data import images_digest
+from unmask.data.dataset import images_digest
 from unmask.files import write_atomically
 from unmask.models.weights import digest
 from unmask.numerics import Model

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unmask.attacks import EOT, FGSM, Attack, Square, as_attack
-from unmask.attacks.attack import FORWARD, check_signature
+from unmask.attacks.attack import FORWARD, check_attacks
 from unmask.auditing.cache import Cache, task_of
 from unmask.auditing.clock import Clock, Progress
 from unmask.auditing.effort import FULL, Effort
@@ -21,9 +21,9 @@ from unmask.auditing.proxies import LEAST, Rescaled, bpda_proxy, float64_proxy, 
 from unmask.auditing.repair import Repair
 from unmask.auditing.trials import EOT_DRAWS, EOT_STEPS, SCORES, Trials
 from unmask.auditing.verdict import EFFECT
-from unmask.data import images_digest
+from unmask.data.dataset import images_digest
 from unmask.numerics import Batches, Model, derive_seed
-from unmask.threats import Linf
+from unmask.threats import Linf, parse_epsilon
 
 ELSE = 0.05
 """What an attack of another kind must win, or one on a model that answers at random: less comes and goes by itself."""
@@ -163,7 +163,7 @@ def prepare(
     images: Tensor | Iterable[tuple[Tensor, Tensor]],
     labels: Tensor | None = None,
     *,
-    epsilon: float | str,
+    epsilon: float | str | None,
     reference: Callable[[Model, Tensor, Tensor], Tensor] | None = None,
     attacks: Sequence[Callable[[Model, Tensor, Tensor], Tensor]] = (),
     surrogate: Model | None = None,
@@ -180,10 +180,9 @@ def prepare(
 
     The arguments are those of ``unmask.audit``.
     """
-    threat = Linf(epsilon)
-    own = [as_attack(attack) for attack in _listed("attacks", attacks)]
-    for attack in [] if reference is None else [reference]:
-        check_signature("reference", attack)
+    threat = Linf(parse_epsilon(epsilon))
+    check_attacks("attacks", attacks)
+    check_attacks("reference", [] if reference is None else [reference])
     batches = Batches(size=batch_size, device=_device(model, device))
     images, labels = gather(images, labels)
     given = len(labels)
@@ -211,7 +210,7 @@ def prepare(
         effort=effort,
         seed=seed,
         surrogate=surrogate,
-        attacks=own,
+        attacks=[as_attack(attack) for attack in attacks],
         images_digest=images_digest(images, labels),
         images_given=given,
     )
@@ -258,15 +257,6 @@ def _context(audited: Audited, evaluator: Evaluator, reference: Attack, **given:
         replaced=replaced,
         **given,
     )
-
-
-def _listed(what: str, attacks: object) -> Sequence[Callable[[Model, Tensor, Tensor], Tensor]]:
-    """Return attacks that are a list of attacks; refuse all else."""
-    if not isinstance(attacks, Sequence):
-        raise ValueError(f"{what}: expected a list of attacks, got {type(attacks).__name__}")
-    for attack in attacks:
-        check_signature(what, attack)
-    return attacks
 
 
 def _usual_reference(epsilon: float, gradients: bool, seed: int) -> Attack:

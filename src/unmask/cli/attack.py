@@ -96,7 +96,7 @@ def attack(
     from unmask import losses
     from unmask.attacks import Trial
     from unmask.auditing.ledger import check_reach
-    from unmask.auditing.preflight import examine
+    from unmask.auditing.preflight import preflight
     from unmask.numerics import Batches
     from unmask.statistics import proportion
     from unmask.training.distributed import is_launched
@@ -110,7 +110,7 @@ def attack(
         images = load_data(data, data_dir, split=split, samples=samples, seed=seed)
         classifier = load_model(model, weights, images, place, widths=widths, width=width)
         batches = spread.batches(Batches(size=batch_size, device=place))
-        subject = examine(classifier, images.images, images.labels, batches=batches, classes=len(images.classes))
+        subject = preflight(classifier, images.images, images.labels, batches=batches, classes=len(images.classes))
         for note in subject.notes:
             click.echo(note.replace("audited", "attacked"))
         climb = getattr(losses, loss.replace("-", "_"))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def tell_accuracy(network: nn.Module, held_out: Dataset, batches: Batches) -> None:
-    from unmask.attacks.trial import predict
+    from unmask.attacks import predict
     from unmask.statistics import proportion
 
     images = held_out.images.to(next(network.parameters()).dtype)

@@ -41,7 +41,7 @@ def make_objective(
     from torch import nn
 
     from unmask.attacks import FGSM
-    from unmask.auditing.preflight import examine
+    from unmask.auditing.preflight import preflight
     from unmask.numerics import Batches
     from unmask.training.objectives import PRESETS, Ensemble
 
@@ -54,7 +54,7 @@ def make_objective(
     batches, models = Batches(device=device), []
     for name, weights in sources:
         source = load_model(name, weights, data, device, widths=None, width=None)
-        tried = examine(source, data.images[:2], data.labels[:2], batches=batches, classes=len(data.classes))
+        tried = preflight(source, data.images[:2], data.labels[:2], batches=batches, classes=len(data.classes))
         models.append(tried.model.to(dtype) if isinstance(tried.model, nn.Module) else tried.model)
     return seeded(Ensemble(attack=FGSM(epsilon=bound), sources=tuple(models)), seed)  # type: ignore[no-any-return]
 

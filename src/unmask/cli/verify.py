@@ -125,12 +125,12 @@ def _replay(
     from unmask.attacks import Averaged
     from unmask.attacks.trial import examined
     from unmask.auditing.course import FRESH_DRAWS
-    from unmask.auditing.preflight import examine
+    from unmask.auditing.preflight import preflight
     from unmask.numerics import Batches
     from unmask.reports.replay import replay
 
     batches = Batches(size=batch_size, device=place)
-    subject = examine(model, originals.images, originals.labels, batches=batches, classes=record.classes)
+    subject = preflight(model, originals.images, originals.labels, batches=batches, classes=record.classes)
     kind = subject.images.dtype
     if found.adversarial.dtype != kind:
         raise ValueError(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unmask.attacks.trial import predict
+from unmask.attacks import predict
 from unmask.data import Dataset
 from unmask.numerics import Batches, derive_seed, laid_out, random_state_kept, seed_all
 from unmask.statistics import proportion

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 from torch.optim import Optimizer
 
-from unmask.auditing.preflight import LogProbabilities, examine
+from unmask.auditing.preflight import LogProbabilities, preflight
 from unmask.data import Dataset
 from unmask.numerics import Batches
 from unmask.training.checkpoint import Checkpoint
@@ -182,6 +182,6 @@ class Trainer(Settings):
 def _check_fits(model: nn.Module, data: Dataset) -> None:
     """Show the model two images, so that one which is not made for such data, or has a softmax, is refused by name."""
     device = next(model.parameters()).device
-    tried = examine(model, data.images[:2], data.labels[:2], batches=Batches(device=device), classes=len(data.classes))
+    tried = preflight(model, data.images[:2], data.labels[:2], batches=Batches(device=device), classes=len(data.classes))
     if isinstance(tried.model, LogProbabilities):
         raise ValueError("model: expected logits, got probabilities; leave its softmax away")

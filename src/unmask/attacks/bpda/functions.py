@@ -1,8 +1,8 @@
-"""A gradient for torch's functions that have none, or none that helps an attack: one rule for each, by its name.
+"""Approximations of torch's functions that have no gradient, or none that helps an attack, by the functions' names.
 
-A rule takes a call to a tensor of the result's shape with the wanted gradient, whatever its values: roundings are taken
-for the identity, jumps get the slope of ``slopes.step``. Conditions switch between two tensors, and it matters whether
-that makes a jump: of a ReLU written as a condition the own gradient is right.
+An approximation takes a call and returns a tensor of the result's shape with the wanted gradient, whatever its values:
+roundings get the straight-through estimator, jumps the slope of ``slopes.step``. A condition that switches between two
+tensors gets a slope only where that makes a jump: the gradient of a ReLU written as a condition is right already.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from torch import Tensor
 
 from unmask.attacks.bpda.slopes import Call, jump, step
 
-Rule = Callable[[Call], Any]
-"""From a call to a tensor of the result's shape with the wanted gradient; None where the own gradient will do."""
+Approximation = Callable[[Call], Any]
+"""From a call to a tensor of the result's shape with the wanted gradient; None where its own gradient is right."""
 
 
-def _switched(call: Call, mask: Tensor, soft: Any, yes: Any, no: Any) -> Tensor | None:
-    """``where(mask, yes, no)``, with a slope where it jumps; ``soft`` is the differentiable mask, if there is one."""
-    if not isinstance(soft, Tensor) or not soft.is_floating_point():
+def _switched(call: Call, mask: Tensor, smooth: Any, yes: Any, no: Any) -> Tensor | None:
+    """Return ``where(mask, yes, no)`` with a slope where it jumps; ``smooth`` is the mask's counterpart, if any."""
+    if not isinstance(smooth, Tensor) or not smooth.is_floating_point():
         return None
     note = call.note(mask, "condition")
     yes, no = (torch.as_tensor(one, dtype=call.result.dtype, device=mask.device) for one in (yes, no))
     if note is None or note.distance.shape != call.result.shape:
-        height, slope = (yes - no).detach(), soft
+        height, slope = (yes - no).detach(), smooth
     else:
         height, slope = jump((yes - no).expand_as(note.distance), note.distance), step(note.distance)
     return None if height is None else torch.where(mask.bool(), yes, no) + height * slope
 
 
-def _through(call: Call) -> Any:
+def _identity(call: Call) -> Any:
+    """Return the input: the straight-through estimator."""
     return _tensor(call.args[0])
 
 
@@ -41,7 +42,7 @@ def _tensor(value: Any) -> Tensor | None:
 
 
 def _quotient(call: Call) -> Any:
-    """Division whose result is rounded; with ``r`` in front, the other way round."""
+    """Return the division without rounding; the operands of ``rfloordiv`` are swapped."""
     if call.name == "div" and call.kwargs.get("rounding_mode") is None:
         return None
     one, other = call.args[1::-1] if call.name == "rfloordiv" else call.args[:2]
@@ -49,13 +50,13 @@ def _quotient(call: Call) -> Any:
 
 
 def _rest(call: Call) -> Any:
-    """What a rounding takes away is taken for a constant: ``x - x % s`` is a rounding too."""
+    """Return a remainder without gradient: ``x - x % s`` is a rounding too."""
     return 0 * call.args[0]
 
 
 def _sign(call: Call) -> Any:
-    """From -1 to 1."""
-    call.learn(call.result, "sign", call.args[0])
+    """Return a jump from -1 to 1."""
+    call.record(call.result, "sign", call.args[0])
     return 2 * step(call.args[0])
 
 
@@ -64,17 +65,17 @@ def _heaviside(call: Call) -> Any:
 
 
 def _compared(call: Call) -> Any:
-    """``a > b`` and its like."""
+    """Return the step of ``a > b`` and its like."""
     one, other = call.args[:2]
     if call.name in ("lt", "le", "less", "less_equal"):
         one, other = other, one
     distance = one - other
-    call.learn(call.result, "condition", distance)
+    call.record(call.result, "condition", distance)
     return step(distance)
 
 
 def _equal(call: Call) -> Any:
-    """``a == b``, for whole numbers: its neighbours are half as good."""
+    """Return ``1 / (1 + (a - b)^2)`` for ``a == b`` of whole numbers: 1 where equal, 1/2 at the neighbours."""
     one, other = call.args[:2]
     if any(isinstance(value, Tensor) and value.is_floating_point() for value in call.given[:2]):
         return None
@@ -83,7 +84,7 @@ def _equal(call: Call) -> Any:
 
 
 def _and(call: Call) -> Any:
-    """Of truth values, the product; of a whole number and a mask of bits, the number."""
+    """Return the product of truth values; of a whole number and a mask of bits, the number."""
     one, other = call.args[:2]
     if call.result.dtype == torch.bool:
         return one * other
@@ -101,9 +102,9 @@ def _xor(call: Call) -> Any:
 
 
 def _not(call: Call) -> Any:
-    """The same condition, from the other side."""
+    """Return the negation, a condition with the negative distance."""
     if note := call.note(call.given[0], "condition"):
-        call.learn(call.result, "condition", -note.distance)
+        call.record(call.result, "condition", -note.distance)
     return -call.args[0]
 
 
@@ -113,12 +114,12 @@ def _shifted(call: Call) -> Any:
 
 
 def _cast(call: Call) -> Any:
-    """To whole numbers and back, and from truth values to numbers, which stay known as such."""
+    """Return the input of a cast to whole numbers and back, or from truth values, which stay conditions."""
     if call.result.dtype == torch.bool or (call.given[0].is_floating_point() and call.result.is_floating_point()):
         return None
     if note := call.note(call.given[0], "condition"):
-        call.learn(call.result, "condition", note.distance)
-    return _through(call)
+        call.record(call.result, "condition", note.distance)
+    return _identity(call)
 
 
 def _where(call: Call) -> Any:
@@ -126,12 +127,12 @@ def _where(call: Call) -> Any:
 
 
 def _filled(call: Call) -> Any:
-    """``masked_fill``."""
+    """Return the condition of ``masked_fill``."""
     return _switched(call, call.given[1], call.args[1], call.argument(2, "value"), call.args[0])
 
 
 def _assigned(call: Call) -> Any:
-    """``x[condition] = number``."""
+    """Return the condition of ``x[condition] = number``."""
     mask, value = call.given[1:3]
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or (isinstance(value, Tensor) and value.ndim):
         return None
@@ -139,7 +140,7 @@ def _assigned(call: Call) -> Any:
 
 
 def _product(call: Call) -> Any:
-    """``x * (x > t)``: where the other factor has a gradient too, it is a condition like ``where``."""
+    """Return ``x * (x > t)`` as a condition like ``where``, if the other factor has a gradient too."""
     for mask, other in ((1, 0), (0, 1)):
         factor = call.args[other]
         note = call.note(call.given[mask], "condition")
@@ -153,17 +154,17 @@ def _product(call: Call) -> Any:
 
 
 def _threshold(call: Call) -> Any:
-    """``x`` where it is above ``t``, else a number."""
+    """Return the condition of ``x`` where it is above ``t``, else a number."""
     x, bound, other = call.args[:3]
     mask = call.given[0] > bound
-    call.learn(mask, "condition", x - bound)
+    call.record(mask, "condition", x - bound)
     return _switched(call, mask, x, x, other)
 
 
 def _clamped(call: Call) -> Any:
-    """Between two bounds, the identity, which fades beyond them: 1 / (1 + d)^2, at a distance of d times the range.
+    """Return the identity between two bounds; beyond, its slope fades with 1 / (1 + d)^2, d in units of the range.
 
-    One bound alone is left as it is, since that is a ReLU; but after ``sign`` it makes another step of it.
+    One bound alone stays as it is, since that is a ReLU; but after ``sign`` it gives another step.
     """
     x, low, high = call.args[0], call.argument(1, "min"), call.argument(2, "max")
     if call.note(call.given[0], "sign"):
@@ -176,18 +177,18 @@ def _clamped(call: Call) -> Any:
 
 
 def _winners(call: Call) -> None:
-    """``topk``: its values have a gradient; what is noted is which indices won, and by how much."""
+    """Record the indices that ``topk`` returns as winners, with their leads; its values have a gradient."""
     x, count = call.args[0], call.argument(1, "k")
     place = call.argument(2, "dim")
     place = -1 if place is None else place
     largest = call.argument(3, "largest") is not False
     if count < x.shape[place]:
         border = x.topk(count + 1, place, largest).values.narrow(place, count - 1, 2).mean(place, keepdim=True)
-        call.learn(call.result[1], "winners", x - border if largest else border - x, x)
+        call.record(call.result[1], "winners", x - border if largest else border - x, x)
 
 
 def _scattered(call: Call) -> Any:
-    """Values, or a number, put where the largest were found."""
+    """Return values, or a number, scattered to the indices of winners."""
     base, place, source = call.args[0], call.argument(1, "dim"), call.argument(3, "src", "value")
     index = call.given[2] if len(call.given) > 2 else call.given_by_name.get("index")
     note = call.note(index, "winners")
@@ -197,15 +198,15 @@ def _scattered(call: Call) -> Any:
     slope = step(note.distance)
     if isinstance(source, Tensor):
         found = jump(note.source - base, note.distance) if note.source is not None else None
-        taken = base.scatter(place, index, source)
-        return taken if found is None else taken + found * slope
-    call.learn(call.result, "condition", note.distance)
+        scattered = base.scatter(place, index, source)
+        return scattered if found is None else scattered + found * slope
+    call.record(call.result, "condition", note.distance)
     base = base.to(slope.dtype)
     return torch.where(mask, float(source), base) + (float(source) - base) * slope
 
 
 def _best_index(call: Call) -> Any:
-    """The place of the largest, or smallest, as the mean place under a softmax whose width is the values' spread."""
+    """Return ``argmax`` or ``argmin`` as the mean index under a softmax whose width is the values' spread."""
     x, place = call.args[0], call.argument(1, "dim")
     if place is None:
         return None
@@ -218,7 +219,7 @@ def _best_index(call: Call) -> Any:
 
 
 def _bucket(call: Call) -> Any:
-    """The number of a bucket, as a line through the bounds; with one bound, a step."""
+    """Return the number of a bucket as a line through the bounds; with one bound, a step."""
     x, bounds = call.args[1::-1] if call.name == "searchsorted" else call.args[:2]
     if bounds.ndim != 1 or not len(bounds):
         return None
@@ -226,29 +227,29 @@ def _bucket(call: Call) -> Any:
 
 
 def _one_hot(call: Call) -> Any:
-    """A softmax of the distance to each place."""
+    """Return a softmax of the squared distance to each index."""
     places = torch.arange(call.result.shape[-1], device=call.result.device)
     return torch.softmax(-((call.args[0][..., None] - places) ** 2) / 2, dim=-1)
 
 
 def _looked_up(call: Call) -> Any:
-    """``table[number]`` and ``embedding``: the slope of the table there, between the two neighbours."""
+    """Return the slope of ``table[number]`` and ``embedding`` between the two neighbours."""
     table, number = call.given[::-1][:2] if call.name == "embedding" else call.given[:2]
-    soft = call.args[0] if call.name == "embedding" else call.args[1]
-    if not isinstance(soft, Tensor) or not soft.is_floating_point() or number.dtype == torch.bool:
+    smooth = call.args[0] if call.name == "embedding" else call.args[1]
+    if not isinstance(smooth, Tensor) or not smooth.is_floating_point() or number.dtype == torch.bool:
         return None
     above, below = (number + 1).clamp_max(len(table) - 1), (number - 1).clamp_min(0)
     span = (above - below).clamp_min(1).view(*number.shape, *[1] * (table.ndim - 1))
     slope = (table[above] - table[below]) / span
-    return slope.detach() * soft.view(*number.shape, *[1] * (table.ndim - 1))
+    return slope.detach() * smooth.view(*number.shape, *[1] * (table.ndim - 1))
 
 
 ROUNDING = ("round", "floor", "ceil", "trunc", "fix", "hardshrink", "detach")
 CASTS = ("float", "double", "half", "bfloat16", "to", "type", "type_as", "long", "int", "short", "char", "byte")
 COMPARING = ("gt", "ge", "lt", "le", "greater", "greater_equal", "less", "less_equal")
 
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(ROUNDING, _through),
+APPROXIMATIONS: dict[str, Approximation] = {
+    **dict.fromkeys(ROUNDING, _identity),
     **dict.fromkeys(("floor_divide", "floordiv", "rfloordiv", "ifloordiv", "div", "divide"), _quotient),
     **dict.fromkeys(("remainder", "fmod", "mod", "imod", "frac"), _rest),
     **dict.fromkeys(("sign", "sgn"), _sign),
@@ -274,4 +275,4 @@ RULES: dict[str, Rule] = {
     "one_hot": _one_hot,
     **dict.fromkeys(("getitem", "embedding"), _looked_up),
 }
-"""The rule for each function; all others are differentiated as they are."""
+"""The approximation of each function; all others are differentiated as they are."""

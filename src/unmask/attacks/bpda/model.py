@@ -1,4 +1,4 @@
-"""The same model with a backward pass where it has none: what stops gradients is found while it runs, and replaced."""
+"""The same model with a useful backward pass: what stops gradients is found while it runs, and replaced."""
 
 from __future__ import annotations
 
@@ -10,41 +10,52 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction
 
-from unmask.attacks.bpda.tracing import Shadows, Squashed
+from unmask.attacks.bpda.slopes import replaced_by
+from unmask.attacks.bpda.tracing import Squashed, Tracing
 from unmask.numerics import Model
 
+KEPT = "custom backward, kept"
+"""The name for an autograd function whose own backward pass stays, since nothing of its inside was traced."""
 
-def straight_through(model: Model) -> StraightThrough:
-    """The model with the same outputs and a useful gradient, for attacks (Athalye et al. 2018: BPDA).
 
-    While the model runs, each call of torch is looked at. Roundings and casts to whole numbers pass the gradient
-    straight through; signs, comparisons, conditions and the winners of ``topk`` jump, and get a slope in place of the
-    jump; ``slopes.py`` has the rule for each. ``detach``, ``no_grad`` and autograd functions with a backward of their
-    own get the derivative of what was computed inside. Where the outputs are probabilities, or squashed otherwise, what
-    went in is returned: the same order of classes, without saturation. All else stays as it is, gradient included.
+def bpda(model: Model) -> BPDA:
+    """Return the model with the same outputs and a useful gradient, for attacks (BPDA, Athalye et al. 2018).
 
-    Out of reach is what torch's Python functions do not see: numpy, compiled and scripted parts, other people's
-    kernels. There nothing is replaced. Parameters get no gradient. It takes up to twice the time and memory.
+    Each call of torch is traced while the model runs. Roundings and casts to whole numbers get the straight-through
+    estimator, which is the identity; signs, comparisons, conditions and the winners of ``topk`` jump, and get a slope;
+    ``functions.py`` has the approximation of each. ``detach``, ``no_grad`` and autograd functions with a backward of
+    their own get the derivative of their forward pass. If the outputs are probabilities, or squashed otherwise, the
+    input of the squashing is returned: the same order of classes, without saturation. All else stays as it is, gradient
+    included.
+
+    Torch's Python functions do not see numpy, compiled and scripted parts and foreign kernels: there nothing is
+    replaced. Parameters get no gradient. It takes up to twice the time and memory.
 
     Example:
-        >>> model = straight_through(lambda x: (x.flatten(1) > 0.5).float())
+        >>> model = bpda(lambda x: (x.flatten(1) > 0.5).float())
         >>> images = torch.tensor([0.4, 0.8]).view(1, 1, 1, 2).requires_grad_()
         >>> scores = model(images)
-        >>> scores, model.replaced
-        (tensor([[0., 1.]], grad_fn=<_PinnedBackward>), Counter({'float': 1, 'gt': 1}))
+        >>> scores.tolist(), model.replaced
+        ([[0.0, 1.0]], Counter({'float': 1, 'gt': 1}))
         >>> torch.autograd.grad(scores[0, 0], images)[0].flatten() > 0
         tensor([ True, False])
     """
-    return StraightThrough(model)
+    return BPDA(model)
 
 
-class StraightThrough(nn.Module):
-    """What ``straight_through`` returns.
+class BPDA(nn.Module):
+    """The model that ``bpda`` returns.
 
     Attributes:
         model: the model itself.
-        replaced: what was met on the way to the last logits with a gradient and given another backward, by torch's
-            name for it, with counts. ``"custom backward, kept"`` counts autograd functions that stayed as they are.
+        replaced: the operations on the way to the last logits with a gradient that got another backward pass, by
+            torch's names, with counts. ``"custom backward, kept"`` counts autograd functions that stayed as they are.
+
+    Example:
+        >>> model = BPDA(lambda x: x.flatten(1).round())
+        >>> logits = model(torch.zeros(1, 1, 1, 2, requires_grad=True))
+        >>> model.replaced
+        Counter({'round': 1})
     """
 
     def __init__(self, model: Model) -> None:
@@ -53,14 +64,14 @@ class StraightThrough(nn.Module):
         self.replaced: Counter[str] = Counter()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes)."""
+        """Return logits (N, classes)."""
         wanted = images.requires_grad and torch.is_grad_enabled()
-        shadows = Shadows(wanted=wanted, rows=len(images))
-        with _frozen(self.model), shadows:
-            # A model that writes into its images would otherwise write into a leaf, which autograd forbids.
-            outputs = self.model(images.clone() if wanted else images)
-        outputs = shadows.soft(outputs)
-        name, logits = _unsquashed(outputs, shadows.squashed)
+        tracing = Tracing(wanted=wanted, rows=len(images))
+        with _frozen(self.model), tracing:
+            # A model may write into its images: the caller's stay, and autograd forbids it for leaves.
+            outputs = self.model(images.clone())
+        outputs = tracing.counterpart(outputs)
+        name, logits = _unsquashed(outputs, tracing.squashed)
         if wanted:
             self.replaced = Counter(_replaced(logits)) + Counter([name] if name else [])
         return logits
@@ -68,7 +79,7 @@ class StraightThrough(nn.Module):
 
 @contextmanager
 def _frozen(model: Model) -> Iterator[None]:
-    """Ask for no gradient of the parameters, so that what has one depends on the images."""
+    """Switch off the parameters' gradients, so that a tensor with a gradient depends on the images."""
     free = [one for one in model.parameters() if one.requires_grad] if isinstance(model, nn.Module) else []
     for one in free:
         one.requires_grad_(False)
@@ -80,7 +91,7 @@ def _frozen(model: Model) -> Iterator[None]:
 
 
 def _unsquashed(outputs: Tensor, squashed: list[Squashed]) -> tuple[str, Tensor]:
-    """What went into the last function, if that squashed it; of probabilities made otherwise, the logarithm."""
+    """Return the input of the last squashing and its name; of probabilities made otherwise, the logarithm."""
     values = outputs.detach()
     if values.ndim != 2 or not values.is_floating_point():
         return "", outputs
@@ -96,14 +107,16 @@ def _unsquashed(outputs: Tensor, squashed: list[Squashed]) -> tuple[str, Tensor]
 
 
 def _replaced(outputs: Tensor) -> Iterator[str]:
-    """The names of the changes on the way from the outputs to the images."""
+    """Yield the names of the replacements on the way from the outputs to the images."""
     waiting, seen = [outputs.grad_fn], set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        name = getattr(node, "replaced", "custom backward, kept") if isinstance(node, BackwardCFunction) else ""
+        name = replaced_by(node)
+        if name is None and isinstance(node, BackwardCFunction):
+            name = KEPT
         if name:
             yield name
         waiting.extend(parent for parent, _ in node.next_functions)

@@ -1,8 +1,8 @@
-"""Slopes for what has none: what a rule can say of a call of torch, and what a jump is taken for on the way back.
+"""Slopes for operations that have none: a call of torch, and the differentiable approximation of a jump.
 
-A jump of height 1 at distance d from its threshold is taken for ``softsign(d / w) / 2``, whose derivative ``1 / (2 w (1
-+ |d| / w)^2)`` is that of Zenke and Ganguli's SuperSpike (2018); w is the example's mean ``|d|``. Roundings are taken
-for the identity (Bengio et al. 2013).
+A jump of height 1 at distance d from its threshold is approximated by ``softsign(d / w) / 2``, whose derivative ``1 /
+(2 w (1 + |d| / w)^2)`` is that of Zenke and Ganguli's SuperSpike (2018); w is the example's mean ``|d|``. Roundings are
+approximated by the identity, the straight-through estimator (Bengio et al. 2013).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn import functional
 
 NOTICED = 0.1
-"""A jump counts from this share of what a condition switches on and off."""
+"""A jump counts from this share of the output that a condition switches on and off."""
 
 
 class Note(NamedTuple):
-    """What is known of a tensor: that it is a ``"condition"``, zeros and ones, a ``"sign"``, or ``"winners"``.
+    """The kind of a tensor: a ``"condition"`` of zeros and ones, a ``"sign"``, or the indices of ``"winners"``.
 
-    ``distance`` is how far each entry is from where it would change; for ``"winners"``, which are indices, that of
-    the values they won among, ``source``.
+    ``distance`` is the distance of each entry from its threshold; for ``"winners"``, that of the values ``source`` from
+    the smallest value that wins.
     """
 
     of: Tensor
@@ -34,11 +34,11 @@ class Note(NamedTuple):
 
 @dataclass
 class Call:
-    """A call of one of torch's functions, with what came out.
+    """A call of one of torch's functions, with its result.
 
-    ``args`` and ``kwargs`` hold differentiable tensors of the same numbers wherever such are known, also for whole
-    numbers and truth values; ``given`` and ``given_by_name`` are those of the call as it was. ``notes`` are kept by the
-    tensors' ``id``. A rule that only repeats the function's own gradient empties ``name``.
+    ``args`` and ``kwargs`` hold the differentiable counterparts of tensors wherever such are known, also of whole
+    numbers and truth values; ``given`` and ``given_by_name`` are the arguments of the call itself. ``notes`` are kept
+    by the tensors' ``id``. An approximation that only repeats the function's own gradient empties ``name``.
     """
 
     name: str
@@ -51,23 +51,23 @@ class Call:
     notes: dict[int, Note]
 
     def argument(self, place: int, *names: str) -> Any:
-        """An argument by its place or by one of its names."""
+        """Return an argument by its place or by one of its names."""
         if len(self.args) > place:
             return self.args[place]
         return next((self.kwargs[name] for name in names if name in self.kwargs), None)
 
     def note(self, tensor: Any, kind: str) -> Note | None:
-        """What is known of a tensor, if it is of that kind."""
+        """Return the note on a tensor, if it is of that kind."""
         found = self.notes.get(id(tensor))
         return found if found and found.kind == kind else None
 
-    def learn(self, tensor: Tensor, kind: str, distance: Tensor, source: Tensor | None = None) -> None:
-        """Know something of a tensor from now on."""
+    def record(self, tensor: Tensor, kind: str, distance: Tensor, source: Tensor | None = None) -> None:
+        """Record a note on a tensor."""
         self.notes[id(tensor)] = Note(tensor, kind, distance, source)
 
 
-class _Pinned(torch.autograd.Function):
-    """Given values, with the gradient of another tensor."""
+class _WithGradientOf(torch.autograd.Function):
+    """Values with the gradient of another tensor."""
 
     @staticmethod
     def forward(ctx: Any, smooth: Tensor, values: Tensor, name: str) -> Tensor:
@@ -79,22 +79,22 @@ class _Pinned(torch.autograd.Function):
         return gradient, None, None
 
 
-def pinned(values: Tensor, smooth: Tensor, name: str = "") -> Tensor:
-    """The values as they are, in the precision of ``smooth`` if they have none, and the gradient of ``smooth``.
+def with_gradient_of(values: Tensor, smooth: Tensor, name: str = "") -> Tensor:
+    """Return ``values`` with the gradient of ``smooth``; whole numbers are cast to its precision.
 
     Example:
         >>> x = torch.tensor([0.3, 0.8], requires_grad=True)
-        >>> pinned(x.round(), 3 * x).sum().backward()
+        >>> with_gradient_of(x.round(), 3 * x).sum().backward()
         >>> x.grad
         tensor([3., 3.])
     """
     values = values.detach() if values.is_floating_point() else values.detach().to(smooth.dtype)
-    result: Tensor = _Pinned.apply(smooth.to(values.dtype).expand_as(values), values, name)  # type: ignore[no-untyped-call]
+    result: Tensor = _WithGradientOf.apply(smooth.to(values.dtype).expand_as(values), values, name)  # type: ignore[no-untyped-call]
     return result
 
 
 def step(distance: Tensor) -> Tensor:
-    """A slope in place of a jump by 1 where ``distance`` passes 0.
+    """Return ``softsign(distance / w) / 2``, the approximation of a jump by 1 at distance 0.
 
     Example:
         >>> step(torch.tensor([[-3.0, -1.0, 1.0, 3.0]]))
@@ -106,10 +106,11 @@ def step(distance: Tensor) -> Tensor:
 
 
 def jump(gap: Tensor, distance: Tensor) -> Tensor | None:
-    """Of what a condition switches on, the part that is a jump, of the same shape; None if it is none worth noticing.
+    """Return the part of ``gap`` that is a jump, of the same shape; None if it is below ``NOTICED``.
 
-    ``gap`` is what the output would change by. Where it grows from 0 with the distance, as in a ReLU that was written
-    as a condition, nothing jumps: what a cubic without its constant explains, example by example, is taken away.
+    ``gap`` is the change of the output when the condition changes. Where it grows from 0 with the distance, as in a
+    ReLU written as a condition, nothing jumps: the part that a cubic without a constant explains, for each example, is
+    subtracted.
 
     Example:
         >>> x = torch.tensor([[-1.0, -0.5, 0.5, 1.0, 2.0]])
@@ -124,3 +125,14 @@ def jump(gap: Tensor, distance: Tensor) -> Tensor | None:
     rest = y - sum(fit[:, exponent] * powers[exponent] for exponent in (1, 2, 3))
     worth = rest.square().mean(1, keepdim=True) > NOTICED**2 * y.square().mean(1, keepdim=True)
     return (rest * worth).view_as(distance).to(gap.dtype) if bool(worth.any()) else None
+
+
+def replaced_by(node: object) -> str | None:
+    """Return the name that ``with_gradient_of`` gave to a node of the graph; None for any other node.
+
+    Example:
+        >>> x = torch.tensor([0.3], requires_grad=True)
+        >>> replaced_by(with_gradient_of(x.round(), x, "round").grad_fn), replaced_by(x.round().grad_fn)
+        ('round', None)
+    """
+    return node.replaced if isinstance(node, _WithGradientOf._backward_cls) else None  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Watches a model run, and keeps a differentiable tensor beside each one that lost its way back to the images."""
+"""Traces a model's calls of torch, and keeps a differentiable counterpart of each tensor that lost its gradient."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 
-from unmask.attacks.bpda.functions import RULES
-from unmask.attacks.bpda.slopes import Call, Note, pinned
+from unmask.attacks.bpda.functions import APPROXIMATIONS
+from unmask.attacks.bpda.slopes import Call, Note, replaced_by, with_gradient_of
 
 SQUASHING = {"softmax", "sigmoid", "tanh"}
 """Increasing functions (softmax: among an image's classes): at the end of a model they flatten its logits."""
@@ -22,7 +22,7 @@ DRAWING = {
     *("bernoulli", "multinomial", "normal", "uniform", "exponential", "random", "poisson", "rrelu", "gumbel_softmax"),
     *("rand_like", "randn_like", "randint_like", "scaled_dot_product_attention"),
 }
-"""Functions that draw random numbers: what follows the model's own call has to draw the same."""
+"""Functions that draw random numbers: a second call for the gradient has to draw the same."""
 
 
 WRITING = {
@@ -33,28 +33,36 @@ WRITING = {
 
 
 class Squashed(NamedTuple):
-    """What a function of ``SQUASHING`` was given and gave."""
+    """A call of a function of ``SQUASHING``: its name, its outputs and its inputs."""
 
     name: str
     values: Tensor
     inputs: Tensor
 
 
-class _Shadow(NamedTuple):
-    """A differentiable tensor ``soft`` of the same numbers as ``of`` had at its ``version``."""
+class _Counterpart(NamedTuple):
+    """A differentiable tensor ``smooth`` with the values that ``of`` had at its ``version``."""
 
     of: Tensor
     version: int
-    soft: Tensor
+    smooth: Tensor
 
 
-class Shadows(TorchFunctionMode):
-    """Runs a model as it is, and beside each tensor that lost its way back to the images keeps one that has it."""
+class Tracing(TorchFunctionMode):
+    """Runs a model as it is, and keeps a differentiable counterpart of each tensor that lost its gradient.
+
+    Attributes:
+        wanted: True if the images need a gradient; otherwise only ``squashed`` is traced.
+        rows: the number of images.
+        counterparts, notes: by the tensors' ``id``.
+        squashed: the calls of ``SQUASHING`` whose outputs may be the model's.
+        switched_off: True after the model switched gradients off by itself.
+    """
 
     def __init__(self, *, wanted: bool, rows: int) -> None:
         super().__init__()
         self.wanted, self.rows = wanted, rows
-        self.shadows: dict[int, _Shadow] = {}
+        self.counterparts: dict[int, _Counterpart] = {}
         self.notes: dict[int, Note] = {}
         self.squashed: list[Squashed] = []
         self.switched_off = False
@@ -62,7 +70,7 @@ class Shadows(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call ``func``, and see what becomes of the gradient."""
+        """Call ``func``, and give its result a gradient where it lost one."""
         kwargs = kwargs or {}
         name, in_place = _named(func)
         if name == "set_grad_enabled":
@@ -71,68 +79,69 @@ class Shadows(TorchFunctionMode):
             result = func(*args, **kwargs)
             self._remember(name, args, kwargs, result)
             return result
-        soft, soft_named = _each(self.soft, args), _each(self.soft, kwargs)
+        smooth_args, smooth_named = _each(self.counterpart, args), _each(self.counterpart, kwargs)
         if in_place:
-            soft = (_writable(soft[0]), *soft[1:])
+            smooth_args = (_writable(smooth_args[0]), *smooth_args[1:])
         before = _random_states() if name in DRAWING else None
         result = func(*args, **kwargs)
         if not in_place and not any(True for _ in _tensors(result)):
             return result
-        self._remember(name, soft, soft_named, result)
-        call = Call(name, func, soft, soft_named, args, kwargs, args[0] if in_place else result, self.notes)
+        self._remember(name, smooth_args, smooth_named, result)
+        output = args[0] if in_place else result
+        call = Call(name, func, smooth_args, smooth_named, args, kwargs, output, self.notes)
         with _drawing_again(before):
             smooth, label = self._smooth(call, in_place=in_place)
         return self._settled(call, result, smooth, label, in_place=in_place)
 
-    def soft(self, tensor: Tensor) -> Tensor:
-        """The differentiable tensor of the same numbers, if there is another than ``tensor`` itself."""
-        shadow = self.shadows.get(id(tensor))
-        if shadow is not None:
-            return shadow.soft if shadow.version == tensor._version else tensor
+    def counterpart(self, tensor: Tensor) -> Tensor:
+        """Return the differentiable counterpart of a tensor, or the tensor itself if it has none."""
+        known = self.counterparts.get(id(tensor))
+        if known is not None:
+            return known.smooth if known.version == tensor._version else tensor
         if self._is_returned(tensor):
-            return pinned(tensor, self.soft(tensor._base), "custom backward")  # type: ignore[arg-type]
+            return with_gradient_of(tensor, self.counterpart(tensor._base), "custom backward")  # type: ignore[arg-type]
         return tensor
 
     def _is_returned(self, tensor: Tensor) -> bool:
-        """Whether an autograd function gave back what it was given, so that no call of torch was seen inside."""
+        """Return True if an autograd function returned its input, so that no call of torch was traced inside."""
         node, base = tensor.grad_fn, tensor._base
         return (
             isinstance(node, BackwardCFunction)
-            and not hasattr(node, "replaced")
+            and replaced_by(node) is None
             and base is not None
             and (base.shape, base.stride(), base.data_ptr()) == (tensor.shape, tensor.stride(), tensor.data_ptr())
         )
 
     def _concerned(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether a call may change what becomes of the gradient."""
+        """Return True if a call may change the gradient."""
         if not self.wanted or "out" in kwargs:
             return False
         given = [*_tensors(args), *_tensors(kwargs)]
-        if any(id(one) in self.shadows or id(one) in self.notes or self._is_returned(one) for one in given):
+        if any(id(one) in self.counterparts or id(one) in self.notes or self._is_returned(one) for one in given):
             return True
-        return any(one.requires_grad for one in given) and (name in RULES or not torch.is_grad_enabled())
+        return any(one.requires_grad for one in given) and (name in APPROXIMATIONS or not torch.is_grad_enabled())
 
     def _smooth(self, call: Call, *, in_place: bool) -> tuple[Any, str]:
-        """What has the wanted gradient, if another is wanted than the call's own, and what to call the change."""
-        recording, rule = torch.is_grad_enabled(), RULES.get(call.name)
+        """Return a tensor with the wanted gradient, None where the call's own is right, and the name of the change."""
+        recording, approximation = torch.is_grad_enabled(), APPROXIMATIONS.get(call.name)
         changed = [*_tensors(call.args[in_place:]), *_tensors(call.kwargs)]
         given = [*_tensors(call.given[in_place:]), *_tensors(call.given_by_name)]
-        shadowed = any(one is not other for one, other in zip(changed, given, strict=True))
-        shadowed |= in_place and id(call.given[0]) in self.shadows
+        traced = any(one is not other for one, other in zip(changed, given, strict=True))
+        traced |= in_place and id(call.given[0]) in self.counterparts
         with torch.enable_grad():
-            smooth = _tried(rule, call) if rule else None
+            smooth = _tried(approximation, call) if approximation else None
             if smooth is not None:
                 return smooth, call.name
-            if not shadowed and recording:
+            if not traced and recording:
                 return None, ""
             smooth = _tried(_again, call, call.args, call.kwargs)
             if smooth is None:  # perhaps for want of whole numbers, as in an index
                 args = tuple(map(_floating, call.args, call.given))
                 smooth = _tried(_again, call, args, call.given_by_name)
-        return smooth, "" if shadowed else "no_grad" if self.switched_off else "custom backward"
+        return smooth, "" if traced else "no_grad" if self.switched_off else "custom backward"
 
     def _settled(self, call: Call, result: Any, smooth: Any, label: str, *, in_place: bool) -> Any:
-        """What the model gets: the call's result, or the same numbers with another gradient."""
+        """Return what the model gets: the call's result, or the same values with another gradient."""
         if isinstance(call.result, Tensor):
             kept = self._kept(call.result, smooth, label, in_place=in_place)
             return result if kept is call.result else kept
@@ -142,21 +151,22 @@ class Shadows(TorchFunctionMode):
         return result
 
     def _kept(self, tensor: Tensor, smooth: Any, label: str, *, in_place: bool) -> Tensor:
+        """Return the tensor after its counterpart was kept, or the counterpart where the model can take it."""
         if not isinstance(smooth, Tensor) or not smooth.requires_grad or tensor.is_inference():
             return tensor
         with torch.enable_grad():
-            soft: Tensor | None = _tried(pinned, tensor, smooth, label)
-        if soft is None:
+            found: Tensor | None = _tried(with_gradient_of, tensor, smooth, label)
+        if found is None:
             return tensor
         if in_place or not (tensor.is_floating_point() and tensor.requires_grad and torch.is_grad_enabled()):
-            self.shadows[id(tensor)] = _Shadow(tensor, tensor._version, soft)
+            self.counterparts[id(tensor)] = _Counterpart(tensor, tensor._version, found)
             return tensor
         if note := self.notes.get(id(tensor)):
-            self.notes[id(soft)] = note._replace(of=soft)
-        return soft
+            self.notes[id(found)] = note._replace(of=found)
+        return found
 
     def _remember(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Note what was squashed, if it may be the outputs."""
+        """Record a squashing whose outputs may be the model's."""
         if name in SQUASHING and isinstance(result, Tensor) and result.ndim == 2 and len(result) == self.rows:
             place = (*args[1:2], kwargs.get("dim", 1))[0] if name == "softmax" else 1
             if place in (1, -1):
@@ -164,7 +174,7 @@ class Shadows(TorchFunctionMode):
 
 
 def _named(func: Callable[..., Any]) -> tuple[str, bool]:
-    """Torch's name for a function, without underscores, and whether it writes into its first argument."""
+    """Return torch's name for a function, without underscores, and True if it writes into its first argument."""
     if func == Tensor.data.__get__:  # type: ignore[attr-defined]
         return "detach", False
     name = getattr(func, "__name__", "")
@@ -173,7 +183,7 @@ def _named(func: Callable[..., Any]) -> tuple[str, bool]:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and dictionaries."""
+    """Yield all tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list | dict):
@@ -182,7 +192,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _each(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """The same nested tuples, lists and dictionaries, with each tensor changed."""
+    """Return the same nested tuples, lists and dictionaries, with each tensor changed."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):
@@ -192,25 +202,25 @@ def _each(change: Callable[[Tensor], Tensor], value: Any) -> Any:
     return value
 
 
-def _floating(soft: Any, given: Any) -> Any:
-    """The differentiable one, unless it stands for whole numbers or truth values."""
-    return given if isinstance(given, Tensor) and not given.is_floating_point() else soft
+def _floating(smooth: Any, given: Any) -> Any:
+    """Return the counterpart, unless it is one of whole numbers or truth values."""
+    return given if isinstance(given, Tensor) and not given.is_floating_point() else smooth
 
 
 def _writable(tensor: Tensor) -> Tensor:
-    """A copy that a function may write into and that can hold a gradient."""
+    """Return a copy that a function may write into and that can hold a gradient."""
     with torch.enable_grad():
         return tensor.clone() if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 
 def _again(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The function on the differentiable tensors; where it wrote into the first, that."""
+    """Call the function on the counterparts; where it writes into the first, return that."""
     result = call.func(*args, **kwargs)
     return args[0] if result is None else result
 
 
 def _tried(function: Callable[..., Any], *args: Any) -> Any:
-    """What comes back; None if what works on a model's own tensors does not work on differentiable ones."""
+    """Call a function; return None if it fails on counterparts where it works on the model's own tensors."""
     try:
         return function(*args)
     except torch.OutOfMemoryError:
@@ -225,7 +235,7 @@ def _random_states() -> list[Tensor]:
 
 @contextmanager
 def _drawing_again(states: list[Tensor] | None) -> Iterator[None]:
-    """Start the random numbers from these states, and afterwards go on as if nothing had been drawn."""
+    """Start the random numbers from these states inside, and restore them afterwards."""
     if states is None:
         yield
         return

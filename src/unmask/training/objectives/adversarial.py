@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unmask.attacks import Attack
-from unmask.attacks.trial import check_attacks
+from unmask.attacks.attack import check_attacks
 from unmask.losses import cross_entropy
 from unmask.numerics import Model
 from unmask.training.objectives.objective import made_images

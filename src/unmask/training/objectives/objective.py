@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from unmask.attacks import Attack
-from unmask.attacks.trial import made_by
+from unmask.attacks.evaluation import checked
 from unmask.models.weights import digest
 from unmask.numerics import Model, derive_seed, describe, evaluating
 
@@ -130,7 +130,7 @@ def made_images(attack: Attack, model: Model, images: Tensor, labels: Tensor, *,
     """What an attack makes of a batch in this update. The model is in evaluation mode meanwhile, and left as it was.
 
     Raises:
-        ValueError: as ``made_by``.
+        ValueError: as ``unmask.attacks.evaluation.checked``.
 
     Example:
         >>> import torch
@@ -140,7 +140,7 @@ def made_images(attack: Attack, model: Model, images: Tensor, labels: Tensor, *,
         tensor([0.0000, 0.5000])
     """
     with evaluating(model):
-        return made_by(at_step(attack, step), model, images, labels)
+        return checked(at_step(attack, step)(model, images.clone(), labels), attack, images)
 
 
 def in_words(model: Model) -> str:
