@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
@@ -17,41 +17,51 @@ from unmask.attacks import ATTACKS
 from unmask.auditing import PROBES
 from unmask.losses import LOSSES
 from unmask.models import BUILT_IN, masked
+from unmask.training import objectives
 from unmask.training.objectives import OBJECTIVES, build, needs
 
 PAGE = Path(__file__).parent / "reference.md"
 
 HEAD = """# Reference
 
-Every attack, loss, probe, objective and model of the package. `python docs/tables.py` writes this page from the registries.
+Every attack, loss, probe, objective and model of the package. `python docs/tables.py` writes this page from the
+registries.
 """
 
-ATTACKS_NOTE = """`unmask.attacks.build(name, epsilon, **settings)` makes an attack by name. The cost is in gradients for each image, at the
-default settings; a forward pass counts as 0.4. Where there is a loss, it is cross entropy unless another one is shown. A suffix
-chooses another: `pgd-log-odds`, `apgd-dlr`."""
+ATTACKS_NOTE = """`unmask.attacks.build(name, epsilon, **settings)` makes an attack by name. The cost is in gradients
+for each image, at the default settings; a forward pass counts as 0.4. A suffix chooses another loss: `pgd-log-odds`,
+`apgd-dlr`."""
 
-PROBES_NOTE = """The probes in the order in which an audit asks them. A symptom is present where its value exceeds the threshold. A probe that
-needs gradients is listed as not run for a model without them. *Blinding* symptoms mean that gradients are useless as such."""
+PROBES_NOTE = """The probes in the order in which an audit asks them. A symptom is present where its value exceeds the
+threshold. A probe that needs gradients is listed as not run for a model without them. *Blinding* symptoms mean that
+gradients are useless as such."""
 
-OBJECTIVES_NOTE = """`unmask.training.objectives.build(name, **settings)` makes an objective by name. An update's cost is in passes over a batch:
-forward, gradient in the images, gradient in the weights. Normal training takes 3."""
+OBJECTIVES_NOTE = """`unmask.training.objectives.build(name, **settings)` makes an objective by name. A suffix chooses
+another loss for its attacks: `fgsm-log-odds`."""
 
-MASKED_NOTE = """`unmask.models.masked` has wrappers and activations whose truth is known; some mask gradients, some do not."""
+CLASSES_NOTE = """The cost of an update is in passes over a batch: forward, gradient in the images, gradient in the
+weights. Normal training takes 3."""
+
+MODELS_NOTE = "`unmask.models.build(name, inputs=..., classes=...)` makes a network by name."
+
+MASKED_NOTE = """`unmask.models.masked` has wrappers and activations whose truth is known; some mask gradients, some do
+not."""
 
 
 def render() -> str:
     """Return the whole page."""
-    return "\n".join(
-        [
-            HEAD,
-            _section("Attacks", ATTACKS_NOTE, ("name", "class", "attack", "cost", "gradients", "settings"), _attacks()),
-            _section("Losses", "", ("suffix", "function", "loss"), _losses()),
-            _section("Probes", PROBES_NOTE, ("probe", "threshold", "gradients", "blinding", "symptom"), _probes()),
-            _section("Objectives", OBJECTIVES_NOTE, ("name", "needs", "class", "objective", "cost"), _objectives()),
-            _section("Models", "`unmask.models.build(name, ...)` makes a network by name.", ("name", "network"), _models()),
-            _section("Models that mask, and some that do not", MASKED_NOTE, ("name", "model"), _masked()),
-        ]
-    )
+    attacks = ("name", "class", "attack", "cost", "gradients", "settings")
+    probes = ("probe", "threshold", "gradients", "blinding", "symptom")
+    sections = [
+        _section("Attacks", ATTACKS_NOTE, attacks, _attacks()),
+        _section("Losses", "", ("suffix", "function", "loss"), _losses()),
+        _section("Probes", PROBES_NOTE, probes, _probes()),
+        _section("Objectives", OBJECTIVES_NOTE, ("name", "needs", "objective"), _objectives()),
+        _section("Classes of objectives", CLASSES_NOTE, ("class", "objective", "cost"), _classes()),
+        _section("Models", MODELS_NOTE, ("name", "network"), _models()),
+        _section("Models whose truth is known", MASKED_NOTE, ("name", "model"), _masked()),
+    ]
+    return "\n".join([HEAD, *sections])
 
 
 def _attacks() -> Iterable[Sequence[str]]:
@@ -70,15 +80,41 @@ def _losses() -> Iterable[Sequence[str]]:
 def _probes() -> Iterable[Sequence[str]]:
     for probe in PROBES:
         needed, blinding = ("yes" if one else "no" for one in (probe.needs_gradients, probe.calls_for_queries))
-        yield probe.name, f"{probe.threshold:g}", needed, blinding, _first(type(probe)).removeprefix("Symptom: ")
+        yield probe.name, f"{probe.threshold:g}", needed, blinding, re.sub("^Symptom[:,] ", "", _first(type(probe)))
 
 
 def _objectives() -> Iterable[Sequence[str]]:
-    for name in OBJECTIVES:
-        needed = needs(name)
-        kind = type(build(name, epsilon=0.1)) if needed == ("epsilon",) else _maker(OBJECTIVES[name])
-        words = ", ".join(f"`{one}`" for one in needed) or "nothing"
-        yield f"`{name}`", words, f"`{kind.__name__}`", _first(kind), _cost(kind)
+    for name, made in OBJECTIVES.items():
+        words = ", ".join(f"`{one}`" for one in needs(name)) or "nothing"
+        kind = made.__name__ if inspect.isclass(made) else _composed(build(name, **_given(needs(name))))
+        yield f"`{name}`", words, f"`{kind}`"
+
+
+def _given(needed: Sequence[str]) -> dict[str, Any]:
+    """Return an argument for each that an objective needs."""
+    values = {"epsilon": 0.1, "sources": (len,), "teacher": len}
+    return {name: values[name] for name in needed}
+
+
+def _composed(objective: Any) -> str:
+    """Return an objective as the call that makes it, without epsilon, other models and defaults."""
+    parts = []
+    for field in fields(objective):
+        value = getattr(objective, field.name)
+        if field.name == "attack":
+            parts.append(f"attack={type(value).__name__}")
+        elif field.name == "attacks":
+            parts.append(f"attacks=({', '.join(type(one).__name__ for one in value)})")
+        elif field.name not in ("epsilon", "sources") and value != field.default:
+            parts.append(f"{field.name}={value!r}")
+    return f"{type(objective).__name__}({', '.join(parts)})"
+
+
+def _classes() -> Iterable[Sequence[str]]:
+    for name in sorted(objectives.__all__):
+        kind = getattr(objectives, name)
+        if inspect.isclass(kind) and _cost(kind):
+            yield f"`{name}`", _first(kind), _cost(kind)
 
 
 def _models() -> Iterable[Sequence[str]]:
@@ -94,17 +130,15 @@ def _masked() -> Iterable[Sequence[str]]:
             yield f"`{name}`", _first(getattr(masked, name))
 
 
-def _maker(made: Callable[..., Any]) -> type:
-    """Return the class of an objective that needs more than an epsilon; a function says it by what it returns."""
-    if inspect.isclass(made):
-        return made
-    from unmask.training import objectives
-
-    return next(getattr(objectives, name) for name in made.__code__.co_names if inspect.isclass(getattr(objectives, name, 0)))
-
-
 def _section(title: str, note: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"## {title}", "", *([note, ""] if note else []), _row(columns), "|" + "---|" * len(columns), *map(_row, rows)]
+    lines = [
+        f"## {title}",
+        "",
+        *([note, ""] if note else []),
+        _row(columns),
+        "|" + "---|" * len(columns),
+        *map(_row, rows),
+    ]
     return "\n".join(lines) + "\n"
 
 
