@@ -56,7 +56,7 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     text = page.read_text()
     for block in BLOCK.finditer(text):
         line = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * line + block[1], str(page), "exec"), namespace)
+        exec(compile("\n" * line + block[1], str(page), "exec", dont_inherit=True), namespace)
 
 
 @pytest.mark.parametrize("page", named(PAGES))
