@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy, log_odds
-from unmask.models import BUILT_IN, build, masked
+from unmask.models import MODELS, build, masked
 from unmask.models.masked import (
     DCTQuantised,
     InputNoise,
@@ -640,12 +640,12 @@ def test_any_network_can_be_given_any_activation(name, activation):
 
 def test_every_network_but_the_linear_one_has_relus_to_replace():
     with torch.device("meta"):
-        has = {name for name in BUILT_IN if any(isinstance(one, nn.ReLU) for one in made(name).modules())}
-    assert has == set(BUILT_IN) - {"linear"}
+        has = {name for name in MODELS if any(isinstance(one, nn.ReLU) for one in made(name).modules())}
+    assert has == set(MODELS) - {"linear"}
 
 
 def made(name):
-    return BUILT_IN[name](inputs=(3, 32, 32), classes=5)
+    return MODELS[name](inputs=(3, 32, 32), classes=5)
 
 
 def test_one_relu_in_two_places_is_replaced_in_both():

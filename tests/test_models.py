@@ -11,12 +11,12 @@ from torch import nn
 from unmask_experiments.shortcuts import fold_grey, pool_first
 
 from unmask import models
-from unmask.models import BUILT_IN, build, initialise, lenet, mlp, resnet, vgg, widths_of
+from unmask.models import MODELS, build, initialise, lenet, mlp, resnet, vgg, widths_of
 
 MNIST, CIFAR, DIGITS = (1, 28, 28), (3, 32, 32), (1, 8, 8)
 
 # The side of the smallest image that each network takes, worked out by hand from kernels, strides and padding.
-SMALLEST = dict.fromkeys(BUILT_IN, 1) | {
+SMALLEST = dict.fromkeys(MODELS, 1) | {
     "lenet+": 4,  # 4 -> 2 -> 1
     "lenet-a": 9,  # 9 -> 5 -> 1
     "lenet-b": 17,  # 17 -> 10 -> 5 -> 1
@@ -26,7 +26,7 @@ SMALLEST = dict.fromkeys(BUILT_IN, 1) | {
     "vgg-16": 32,
     "vgg-19": 32,
 }
-TAKES_WIDTH = [name for name in BUILT_IN if name not in ("mlp", "linear")]
+TAKES_WIDTH = [name for name in MODELS if name not in ("mlp", "linear")]
 
 
 def small(name, inputs, classes=10, seed=0, **options):
@@ -63,7 +63,7 @@ def test_another_networks_weights_say_nothing_of_the_widths(name, other):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from(sorted(BUILT_IN)),
+    name=st.sampled_from(sorted(MODELS)),
     channels=st.integers(1, 3),
     extra=st.tuples(st.integers(0, 7), st.integers(0, 7)),
     classes=st.integers(2, 12),
@@ -76,7 +76,7 @@ def test_any_size_from_the_smallest_on_gives_finite_logits(name, channels, extra
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("inputs", [MNIST, CIFAR, DIGITS], ids=["mnist", "cifar", "digits"])
 def test_float64_agrees_with_float32_on_the_three_data_sets(name, inputs):
     if inputs[1] < SMALLEST[name]:
@@ -93,7 +93,7 @@ def test_float64_agrees_with_float32_on_the_three_data_sets(name, inputs):
     torch.testing.assert_close(logits.double(), precise, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if SMALLEST[name] > 1])
+@pytest.mark.parametrize("name", [name for name in MODELS if SMALLEST[name] > 1])
 @pytest.mark.parametrize("short", [1, 2])
 def test_a_side_that_is_one_too_short_is_refused(name, short):
     inputs = [2, SMALLEST[name] + 5, SMALLEST[name] + 5]
@@ -172,12 +172,12 @@ def plain(channels, classes=10):
 )
 def test_number_of_parameters(name, inputs, formula, known):
     with torch.device("meta"):
-        model = BUILT_IN[name](inputs=inputs, classes=10)
+        model = MODELS[name](inputs=inputs, classes=10)
     assert sum(parameter.numel() for parameter in model.parameters()) == formula == known
 
 
 def test_width_scales_every_hidden_layer():
-    model = BUILT_IN["lenet+"](inputs=DIGITS, classes=10, width=8)
+    model = MODELS["lenet+"](inputs=DIGITS, classes=10, width=8)
     expected = conv(5, 1, 8) + conv(5, 8, 16) + dense(16 * 2 * 2, 256) + dense(256, 10)
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
     assert sum(parameter.numel() for parameter in resnet.resnet(depth=18, width=16).parameters()) == residual(
@@ -221,7 +221,7 @@ def test_linear_is_linear():
     torch.testing.assert_close(model(0.25 * a + 0.75 * b), 0.25 * model(a) + 0.75 * model(b))
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if name.startswith(("resnet", "vgg"))])
+@pytest.mark.parametrize("name", [name for name in MODELS if name.startswith(("resnet", "vgg"))])
 def test_batch_norm_in_evaluation_mode_ignores_the_rest_of_the_batch(name):
     model = small(name, CIFAR).double()
     images = images_for(CIFAR).double()
@@ -257,7 +257,7 @@ def test_the_global_random_state_is_left_alone(initialisation):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", MODELS)
 def test_xavier_fills_its_interval_and_zeroes_biases(name):
     model = small(name, CIFAR, initialisation="xavier")
     for layer in model.modules():

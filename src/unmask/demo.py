@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from unmask.attacks import FGSM
-from unmask.auditing.ledger import Progress
+from unmask.auditing.clock import Progress
 from unmask.auditing.runner import audit
 from unmask.data import Dataset, load
 from unmask.models import build

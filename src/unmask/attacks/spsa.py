@@ -125,7 +125,7 @@ class SPSA(BoundedAttack):
 
 
 class _State(NamedTuple):
-    """The state of an ascent, one row per example still classified correctly; Adam's moments ``first`` and ``second``."""
+    """The state of an ascent, one row per example still classified correctly; ``first``, ``second``: Adam's moments."""
 
     rows: Tensor
     labels: Tensor

@@ -1,4 +1,4 @@
-"""What ``unmask train`` says of a run: as it goes, and of what it came to."""
+"""The lines that ``unmask train`` prints: as a run goes on, and at its end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unmask.cli.options import progress_bar
-from unmask.cli.several import Ended, Stopped, how_to_go_on
+from unmask.cli.processes import Ended, Stopped, how_to_go_on
+from unmask.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def tell_accuracy(network: nn.Module, held_out: Dataset, batches: Batches) -> None:
+    """Print the accuracy on the validation images."""
     from unmask.attacks import predict
     from unmask.statistics import proportion
 
@@ -32,7 +33,7 @@ def tell_accuracy(network: nn.Module, held_out: Dataset, batches: Batches) -> No
 
 
 def tell_what_next(model: str, data: str, data_dir: Path | None, epsilon: float | None, weights: Path) -> None:
-    """The command that audits what was trained, on images that it has not seen."""
+    """Print the command that audits what was trained, on images that it has not seen."""
     from unmask.data import NAMES
 
     where = data + (f" --data-dir {data_dir}" if data_dir else "") + ("" if data in NAMES else " --split test")
@@ -49,28 +50,27 @@ def follow(
     watch: Watch | None,
     spread: Alone,
 ) -> None:
-    """Train with a bar and a line for each epoch, say at once if it is stuck, and look at what it came to."""
+    """Train with a bar and a line for each epoch, and say at once if the training is stuck."""
     from unmask.training import DivergedError
     from unmask.training.checkpoint import Checkpoint
 
     stuck, done, told = False, -1, -1
     if resume and not (out / "checkpoint.json").is_file():
         click.echo(f"--resume: {out} holds no checkpoint; beginning a new run")
-    with progress_bar() as bar:
-        task = bar.add_task("training", total=trainer.updates)
+    with progress_bar("training", total=trainer.updates) as bar:
         epochs = trainer(
             network,
             images,
             checkpoint=out,
             resume=resume,
             watch=watch,
-            progress=lambda rows: bar.advance(task, rows),
+            progress=bar.advance,
             spread=spread,
         )
         try:
             for epoch in epochs:
                 done = epoch.update
-                bar.update(task, completed=done)
+                bar.reach(done)
                 line = f"epoch {epoch.number}: update {done}, loss {epoch.loss:.4f}, {epoch.seconds:.1f} s"
                 click.echo(line + ", stuck" * epoch.stuck)
                 if epoch.stuck and not stuck:
@@ -92,7 +92,7 @@ def follow(
 
 
 def _advice(done: int) -> str:
-    """What to do about a training at chance after so many updates."""
+    """Return advice on a training that is at chance after so many updates."""
     from unmask.training import STUCK_EVERY
 
     if done < STUCK_EVERY:
@@ -107,7 +107,7 @@ def _advice(done: int) -> str:
 
 
 def tell_readings(watch: Watch) -> None:
-    """The readings, about twenty of them, and whether masking set in."""
+    """Print about twenty of the readings, and the update at which masking set in."""
     from unmask.training.watch import above_chance
 
     click.echo(" update   clean    FGSM     PGD  FGSM loss  PGD loss  logit distance")
@@ -123,7 +123,7 @@ def tell_readings(watch: Watch) -> None:
         learned = above_chance(healthy.clean_accuracy, watch.chance)
         click.echo(
             f"Masking set in at update {last.update}: {last.masked}. The weights are those of update {healthy.update} "
-            f"again, which left {100 * healthy.pgd_accuracy:.1f} % standing under PGD"
+            f"again, whose accuracy under PGD was {100 * healthy.pgd_accuracy:.1f} %"
             + ("." if learned else " and had learned nothing yet: begin again with another --objective.")
         )
     elif above_chance(last.fgsm_accuracy, watch.chance):

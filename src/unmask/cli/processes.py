@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unmask.cli.options import find_device, together
+from unmask.cli.loading import find_device
+from unmask.cli.options import together
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ class Ended(click.ClickException):
 
 
 class Stopped(click.ClickException):
-    """Whoever started the command stopped it."""
+    """The user stopped the command."""
 
     exit_code = 130
 
@@ -43,7 +44,7 @@ spread_options = together(
 
 
 def processes(devices: int | None, nodes: int | None) -> tuple[int, int]:
-    """How many processes on how many machines: as asked for, as a launcher started them, or one."""
+    """Return the numbers of processes and of machines: as asked for, as a launcher started them, or one."""
     from unmask.training.distributed import is_launched
 
     if not is_launched():
@@ -76,7 +77,7 @@ def launch_all(several: tuple[int, int], place: torch.device, out: Path | None =
 
 
 def how_to_go_on(out: Path | None) -> str:
-    """What can be done about a run that ended early, by what it has kept."""
+    """Return advice on a run that ended early, by what it has kept."""
     if out is None:
         return "begin again"
     kept = (out / "checkpoint.json").is_file()
@@ -102,7 +103,7 @@ def member(device: str, several: tuple[int, int], strategy: str = "ddp") -> Iter
 
 
 def _exit_code(error: Exception) -> int:
-    """2 for bad input and 3 for a run that is of no use, as in one process; else 1."""
+    """Return 2 for bad input and 3 for a run that is of no use, as in one process; else 1."""
     if isinstance(error, click.ClickException):
         return error.exit_code
     if isinstance(error, ValueError | OSError):

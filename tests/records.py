@@ -16,9 +16,9 @@ from unmask.reports.record import (
     AuditRecord,
     Cause,
     Curve,
+    Example,
     Finding,
     Histogram,
-    Specimen,
     Surface,
     Verdict,
 )
@@ -27,7 +27,8 @@ from unmask.statistics import Proportion
 SAMPLES = 1000
 
 
-def withstood(count: int, total: int = SAMPLES) -> list[bool]:
+def first(count: int, total: int = SAMPLES) -> list[bool]:
+    """The first ``count`` of ``total`` are correct."""
     return [index < count for index in range(total)]
 
 
@@ -37,7 +38,7 @@ def share(count: int, total: int = SAMPLES) -> Proportion:
 
 
 def attack(name: str, settings: str, count: int) -> AttackResult:
-    return AttackResult(name=name, settings=settings, correct=withstood(count), accuracy=share(count))
+    return AttackResult(name=name, settings=settings, correct=first(count), accuracy=share(count))
 
 
 def finding(name: str, before: int, after: int, total: int = SAMPLES, **changes: Any) -> Finding:
@@ -48,21 +49,21 @@ def finding(name: str, before: int, after: int, total: int = SAMPLES, **changes:
         threshold=0.1,
         fired=False,
         symptom="2.0 % of the examples show the symptom (10.0 % would count).",
-        intervention="the remedied attack",
+        remedy="the remedied attack",
         control="FGSM with cross entropy in float32, 1 gradient",
-        before=withstood(before, total),
-        after=withstood(after, total),
+        before=first(before, total),
+        after=first(after, total),
         advice="Nothing to do.",
     )
     return replace(silent, **changes)
 
 
-def specimen(index: int, adversarial_prediction: str, attack: str | None, strength: float = 0.25) -> Specimen:
+def example(index: int, adversarial_prediction: str, attack: str | None, strength: float = 0.25) -> Example:
     clean = np.kron(load_digits().images[index] / 16, np.ones((3, 3)))[None]
     noise = np.sign(np.random.default_rng(index).standard_normal(clean.shape)) * strength
     images = [(255 * np.clip(image, 0, 1)).round().astype(np.uint8) for image in (clean, clean + noise)]
     digit = str(load_digits().target[index])
-    return Specimen(
+    return Example(
         index=index, shape=(1, 24, 24), clean=base64.b64encode(images[0].tobytes()).decode(),
         adversarial=base64.b64encode(images[1].tobytes()).decode(), label=digit, prediction=digit,
         adversarial_prediction=adversarial_prediction, attack=attack,
@@ -87,13 +88,13 @@ SATURATION = finding(
     "float32 saturation", 626, 29, value=0.597, threshold=0.02, fired=True,
     symptom="59.7 % of the examples have a log-odds margin above 16.6, where 1 \N{MINUS SIGN} p rounds to 0 in float32 "
     "and cross entropy has no gradient (2.0 % would count).",
-    intervention="FGSM with the log-odds loss, 1 gradient",
+    remedy="FGSM with the log-odds loss, 1 gradient",
     advice="Attack the log-odds instead of cross entropy, or compute in float64; do not quote the claimed figure.",
-    evidence={"log-odds margin": np.linspace(-4.1, 130.2, SAMPLES).tolist()},
+    values={"log-odds margin": np.linspace(-4.1, 130.2, SAMPLES).tolist()},
 )  # fmt: skip
 FEW_STEPS = finding(
     "too few steps", 29, 3, kind="weak attack", value=0.026, threshold=0.02, fired=True,
-    symptom="PGD still gains 2.6 points from step 10 to step 40.", intervention="PGD with 40 steps and log-odds",
+    symptom="PGD still gains 2.6 points from step 10 to step 40.", remedy="PGD with 40 steps and log-odds",
     control="PGD with 10 steps and 4 restarts, log-odds", advice="Give the attack at least 40 steps.",
 )  # fmt: skip
 SILENT = [
@@ -109,7 +110,7 @@ def masked() -> AuditRecord:
     gain = Cause(name="float32 saturation", kind="masking", gain=0.597, low=0.552, high=0.639, p_value=1e-120)
     weak = Cause(name="too few steps", kind="weak attack", gain=0.026, low=0.021, high=0.034, p_value=2e-5)
     return AuditRecord(
-        subject="LeNet+, trained with FGSM", data="MNIST", samples=SAMPLES, classes=10, epsilon=0.25,
+        model_name="LeNet+, trained with FGSM", data_name="MNIST", samples=SAMPLES, classes=10, epsilon=0.25,
         reference="FGSM with cross entropy, float32", clean=share(984), claimed=share(626), robust=share(3),
         decision=Verdict(
             answer="masked", causes=[gain], weaknesses=[weak],
@@ -131,7 +132,7 @@ def masked() -> AuditRecord:
             Curve(name="PGD-40, log-odds", x=steps, y=[0.984, 0.801, 0.330, 0.071, 0.016, 0.003, 0.0]),
         ],
         histograms=[margins(38, 18)],
-        specimens=[specimen(3, "8", "FGSM with log-odds"), specimen(7, "9", "PGD"), specimen(12, "2", None, 0.03)],
+        examples=[example(3, "8", "FGSM with log-odds"), example(7, "9", "PGD"), example(12, "2", None, 0.03)],
         surfaces=[surface(3, 40.0), surface(7, 4.0)],
         notes=["The images were scaled from 0 to 255 into [0, 1].", "Square ran on 500 of the 1000 examples."],
         seconds=41.3, environment={"unmask": "0.1.0", "torch": "2.6.0", "device": "cpu", "precision": "float32"},
@@ -142,23 +143,23 @@ def masked() -> AuditRecord:
 def not_masked() -> AuditRecord:
     steps = [0.0, 0.001, 0.01, 0.1, 0.3]
     return replace(
-        masked(), subject="LeNet+, trained with PGD", claimed=share(932), robust=share(890), clean=share(991),
+        masked(), model_name="LeNet+, trained with PGD", claimed=share(932), robust=share(890), clean=share(991),
         decision=Verdict(answer="not masked", reason="No remedy beats an unrepaired attack of equal budget."),
         findings=SILENT, curves=[Curve(name="PGD-40, log-odds", x=steps, y=[0.991, 0.991, 0.987, 0.961, 0.87])],
         attacks=[attack("FGSM with cross entropy, float32", "1 gradient", 932), attack("PGD", "40 steps", 890)],
-        histograms=[margins(6, 3)], specimens=[], surfaces=[], notes=[],
+        histograms=[margins(6, 3)], examples=[], surfaces=[], notes=[],
     )  # fmt: skip
 
 
 @cache
 def inconclusive() -> AuditRecord:
     return replace(
-        masked(), subject="VGG-16 with input noise, quantised to 4 bits", data="CIFAR-10", epsilon=8 / 255,
+        masked(), model_name="VGG-16 with input noise, quantised to 4 bits", data_name="CIFAR-10", epsilon=8 / 255,
         claimed=share(71, 100), robust=share(64, 100), clean=share(88, 100), samples=100,
         decision=Verdict(answer="inconclusive", reason="100 examples leave the interval of every gain around 2 points; "
                          "400 would settle it."),
         findings=[finding("randomised defence", 71, 66, 100, fired=True, value=0.4,
                           symptom="Repeated forward passes differ by 0.4 (1e-6 would count).")],
-        curves=[], histograms=[margins(3, 2, marks=False)], specimens=[], surfaces=[],
-        attacks=[AttackResult(name="PGD", settings="40 steps", correct=withstood(64, 100), accuracy=share(64, 100))],
+        curves=[], histograms=[margins(3, 2, marks=False)], examples=[], surfaces=[],
+        attacks=[AttackResult(name="PGD", settings="40 steps", correct=first(64, 100), accuracy=share(64, 100))],
     )  # fmt: skip
