@@ -16,7 +16,7 @@ from typing import Any
 from unmask.attacks import ATTACKS
 from unmask.auditing import PROBES
 from unmask.losses import LOSSES
-from unmask.models import BUILT_IN, masked
+from unmask.models import MODELS, masked
 from unmask.training import objectives
 from unmask.training.objectives import OBJECTIVES, build, needs
 
@@ -118,7 +118,7 @@ def _classes() -> Iterable[Sequence[str]]:
 
 
 def _models() -> Iterable[Sequence[str]]:
-    for name, maker in BUILT_IN.items():
+    for name, maker in MODELS.items():
         given = [f"`{key}={value}`" for key, value in maker.keywords.items()] if isinstance(maker, partial) else []
         function = maker.func if isinstance(maker, partial) else maker
         yield f"`{name}`", " ".join([_first(function), f"({', '.join(given)})" if given else ""]).strip()

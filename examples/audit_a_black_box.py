@@ -17,9 +17,8 @@ def main() -> None:
 
     model = unmask.adapters.black_box(scores)
     report = unmask.audit(model, test.images[:60], test.labels[:60], epsilon=0.2, effort=unmask.QUICK)
-    print(
-        f"{report.verdict}: robust accuracy at most {report.robust_accuracy:.2f}, {len(report.not_run)} checks not run"
-    )
+    print(f"{report.verdict}: robust accuracy at most {report.robust_accuracy:.2f}")
+    print(f"not run: {', '.join(report.not_run)}")
 
 
 if __name__ == "__main__":

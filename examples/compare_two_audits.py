@@ -10,7 +10,7 @@ def main() -> None:
     reports = []
     for objective in (Normal(), Adversarial(attack=unmask.attacks.PGD(0.1, steps=5))):
         model = unmask.models.build("mlp", inputs=(1, 8, 8), classes=10, widths=(64,))
-        for _ in unmask.Trainer(updates=300, objective=objective)(model, train):
+        for _ in unmask.Trainer(updates=200, objective=objective)(model, train):
             pass
         reports.append(unmask.audit(model, test.images[:100], test.labels[:100], epsilon=0.1, effort=unmask.QUICK))
     for change in unmask.compare(*reports):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 
 import unmask
 from unmask.auditing import PROBES
+from unmask.cli import main
+from unmask.cli.plugins import LazyCommand
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -86,6 +89,18 @@ def test_no_heading_is_a_question(page: Path) -> None:
         assert not first.endswith("?")
 
 
+@pytest.mark.parametrize("page", named(PAGES))
+def test_commands_have_their_options(page: Path) -> None:
+    """Each line of a shell block that calls a command of the product names options that it has."""
+    lines = "\n".join(re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)).splitlines()
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        command = main.commands.get(words[1]) if words[:1] == ["unmask"] else None
+        if command is not None and not isinstance(command, LazyCommand):
+            known = {option for parameter in command.params for option in parameter.opts}
+            assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, line
+
+
 def test_readme_is_short() -> None:
     """Counted as ``wc -w`` counts."""
     assert len((ROOT / "README.md").read_text().split()) <= MOST_WORDS
@@ -119,7 +134,8 @@ def test_every_decision_has_its_parts() -> None:
 def test_layers_are_those_of_the_package() -> None:
     """The architecture's table lists each file in the layer that the package's docstring gives it."""
     rows = re.findall(r"^(\S+?)(?:\.py)? +(\d)  ", unmask.__doc__ or "", re.MULTILINE)
-    layers = dict(re.findall(r"^\| (\d) \| (.*) \|$", (DOCS / "architecture" / "index.md").read_text(), re.MULTILINE))
+    section = (DOCS / "architecture" / "index.md").read_text().split("## The layers", 1)[1].split("\n## ", 1)[0]
+    layers = dict(re.findall(r"^\| (\d) \| (.*) \|$", section, re.MULTILINE))
     assert rows
     for name, layer in rows:
         assert f"`{name}`" in layers[layer]
