@@ -111,11 +111,12 @@ def test_reference_is_rendered_from_the_registries() -> None:
     assert (DOCS / "reference.md").read_text() == runpy.run_path(str(DOCS / "tables.py"))["render"]()
 
 
-def test_every_probe_is_explained() -> None:
-    """The README's causes and the other findings of the page on audits are the probes, by name."""
+def test_causes_and_findings_are_probes() -> None:
+    """The README's causes and the other findings of the page on audits are names of probes; the reference has all."""
     causes = first_column((ROOT / "README.md").read_text(), "cause")
     others = first_column((DOCS / "audit.md").read_text(), "finding")
-    assert causes | others == {probe.name for probe in PROBES}
+    assert causes | others <= {probe.name for probe in PROBES}
+    assert len(causes) == 12
     assert not causes & others
 
 
