@@ -1,4 +1,4 @@
-"""Trial: attacks in a row, each on the examples that are still classified correctly."""
+"""evaluate: attacks in turn, each on the examples that are still classified correctly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attack_cases import SHAPE
 from torch import nn
 from torch.nn import functional
 
-from unmask.attacks import FGSM, PGD, Transfer, Trial
+from unmask.attacks import FGSM, PGD, Transfer, evaluate
 from unmask.numerics import Batches
 
 
@@ -42,7 +42,7 @@ def brightness():
 def test_later_attacks_see_only_those_still_standing(brightness):
     images, labels = brightness
     attacks = [Recording(0.1), Recording(0.2), Recording(0.3)]
-    outcome = Trial(attacks=attacks)(by_brightness, images, labels)
+    outcome = evaluate(by_brightness, images, labels, attacks)
     assert [attack.seen for attack in attacks] == [
         [pytest.approx([0.1, 0.35, 0.25, 0.45])],
         [pytest.approx([0.1, 0.35, 0.25])],
@@ -54,51 +54,33 @@ def test_later_attacks_see_only_those_still_standing(brightness):
 
 def test_the_worst_case_of_each_example_comes_back(brightness):
     images, labels = brightness
-    outcome = Trial(attacks=[Recording(0.2), Recording(0.4), Recording(0.05)])(by_brightness, images, labels)
+    outcome = evaluate(by_brightness, images, labels, [Recording(0.2), Recording(0.4), Recording(0.05)])
     assert outcome.images.flatten(1)[:, 0].tolist() == pytest.approx([0.15, 0.55, 0.65, 0.65])  # the last one tried
 
 
 def test_no_further_attack_is_run_when_none_is_left(brightness):
     images, labels = brightness
     attacks = [Recording(0.5), Recording(0.1)]
-    assert not Trial(attacks=attacks)(by_brightness, images, labels).correct.any()
+    assert not evaluate(by_brightness, images, labels, attacks).correct.any()
     assert attacks[1].seen == []
 
 
-def booked(trial, images, run):
-    """As an audit's ledger has it."""
-    return run()
-
-
-def test_a_trial_of_an_audit_remembers_its_outcome_for_the_same_model_and_examples(brightness):
-    images, labels = brightness
-    attack = Recording(0.1)
-    trial = Trial(attacks=[attack], entered=booked)
-    outcome = trial(by_brightness, images, labels)
-    assert trial(by_brightness, images, labels) is outcome
-    assert len(attack.seen) == 1
-    for again in ((lambda x: -by_brightness(x), images, labels), (by_brightness, images.clone(), labels)):
-        trial(*again)
-    trial(by_brightness, images, labels + 1)
-    assert len(attack.seen) == 4
-
-
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
-def test_any_other_trial_asks_the_model_as_it_is_now(optimizer, brightness):
+def test_the_model_is_asked_as_it_is_now(optimizer, brightness):
     """Fused optimizers, and whoever writes to a parameter's data, leave no trace in its version."""
     images, labels = brightness
-    model, trial = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 2)), Trial(attacks=[Recording(0.0)])
+    model, idle = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(SHAPE), 2)), Recording(0.0)
     with torch.no_grad():
         model[1].weight.zero_()
         model[1].bias.copy_(torch.tensor([1.0, 0.0]))
     step = optimizer(model.parameters(), lr=9.0, fused=True)
-    assert trial(model, images, labels).correct.all()
+    assert evaluate(model, images, labels, idle).correct.all()
     (-functional.cross_entropy(model(images), labels)).backward()
     step.step()
-    assert not trial(model, images, labels).correct.any()
+    assert not evaluate(model, images, labels, idle).correct.any()
     model[1].weight.data.zero_()
     model[1].bias.data = torch.tensor([1.0, 0.0])
-    assert trial(model, images, labels).correct.all()
+    assert evaluate(model, images, labels, idle).correct.all()
 
 
 def unstable():
@@ -128,7 +110,7 @@ def test_anybodys_attack_meets_evaluation_mode_and_leaves_no_trace(leaves, train
     model, attacks = unstable().train(training), [Careless(leaves), Careless(leaves)]
     model[2].eval()
     modes, before, state = [one.training for one in model.modules()], copy.deepcopy(model), torch.get_rng_state()
-    first, second = (Trial(attacks=attacks)(model, *brightness) for _ in range(2))
+    first, second = (evaluate(model, *brightness, attacks) for _ in range(2))
     assert not any(any(seen) for one in attacks for seen in one.modes)
     assert [one.training for one in model.modules()] == modes
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.buffers(), before.buffers(), strict=True))
@@ -141,7 +123,7 @@ def test_anybodys_attack_meets_evaluation_mode_and_leaves_no_trace(leaves, train
 def test_each_of_several_attacks_draws_numbers_of_its_own(brightness):
     images, labels = brightness
     again = [Careless(), Careless()]
-    Trial(attacks=again)(by_brightness_of(unstable()), images, labels)
+    evaluate(by_brightness_of(unstable()), images, labels, again)
     assert not torch.equal(again[0].drawn[0], again[1].drawn[0])
 
 
@@ -153,13 +135,13 @@ def by_brightness_of(network):
 
 def test_an_attack_on_a_proxy_meets_evaluation_mode_too(brightness):
     attack, proxy = Careless(), unstable().train()
-    Trial(attacks=[Transfer(attack=attack, proxy=proxy)])(by_brightness, *brightness)
+    evaluate(by_brightness, *brightness, Transfer(attack=attack, proxy=proxy))
     assert not any(attack.modes[0])
     assert proxy.training
 
 
 def test_what_an_attack_returns_in_another_precision_is_taken(brightness):
-    outcome = Trial(attacks=[lambda model, images, labels: images.double()])(by_brightness, *brightness)
+    outcome = evaluate(by_brightness, *brightness, lambda model, images, labels: images.double())
     assert outcome.images.dtype == torch.float32
 
 
@@ -177,79 +159,48 @@ def test_an_attack_that_returns_no_images_is_refused(returned, found, brightness
         return returned(images)
 
     with pytest.raises(ValueError, match=f"broken: expected images of shape .* from the attack, {found}"):
-        Trial(attacks=[broken])(by_brightness, *brightness)
+        evaluate(by_brightness, *brightness, broken)
 
 
 @pytest.mark.parametrize(
     ("attacks", "message"),
     [
-        (PGD(0.1), "attacks: expected a list of attacks, got PGD"),
-        ([PGD], "attacks: expected one that takes .*, got PGD; a class is to be called first"),
-        ([lambda images: images], "attacks: expected one that takes .model, images, labels., got <lambda>$"),
-        (["pgd"], "attacks: expected a callable .*, got 'pgd'"),
+        ([PGD], "attack: expected one that takes .*, got PGD; a class is to be called first"),
+        ([lambda images: images], "attack: expected one that takes .model, images, labels., got <lambda>$"),
+        (["pgd"], "attack: expected a callable .*, got 'pgd'"),
         ([], "attacks: expected at least one, got none"),
     ],
 )
-def test_what_is_no_list_of_attacks_is_refused(attacks, message):
+def test_what_is_no_attack_is_refused(attacks, message, brightness):
     with pytest.raises(ValueError, match=message):
-        Trial(attacks=attacks)
+        evaluate(by_brightness, *brightness, attacks)
 
 
-def test_a_trial_that_keeps_no_images_holds_none(brightness):
-    images, labels = brightness
-    trial = Trial(attacks=[Recording(0.2)], keep_images=False, entered=booked)
-    first, second = (trial(by_brightness, images, labels) for _ in range(2))
-    assert torch.equal(first.images, images + 0.2)
-    assert second.images.shape == (0, *SHAPE)
-    assert second.images.untyped_storage().nbytes() == 0
-    assert all(torch.equal(one, other) for one, other in zip(first[1:], second[1:], strict=True))
-
-
-def test_a_trial_tells_the_log_odds_at_what_it_found(brightness):
-    outcome = Trial(attacks=[Recording(0.2), Recording(0.45)])(by_brightness, *brightness)
+def test_the_loss_is_the_log_odds_at_the_images_found(brightness):
+    outcome = evaluate(by_brightness, *brightness, [Recording(0.2), Recording(0.45)])
     expected = 2 * outcome.images.flatten(1).mean(1) - 1
     torch.testing.assert_close(outcome.loss, expected)
     assert (outcome.loss < 0).tolist() == outcome.correct.tolist()
 
 
-def test_a_trial_works_in_batches(brightness):
+def test_examples_are_attacked_in_batches(brightness):
     images, labels = brightness
     attack, finished = Recording(0.2), []
-    trial = Trial(attacks=[attack], batches=Batches(size=3, progress=finished.append))
-    assert trial(by_brightness, images, labels).correct.tolist() == [True, False, True, False]
+    task = (by_brightness, images, labels)
+    outcome = evaluate(*task, attack, batches=Batches(size=3), progress=finished.append)
+    assert outcome.correct.tolist() == [True, False, True, False]
     assert [len(seen) for seen in attack.seen] == [3, 1]
     assert finished == [3, 1]
 
 
-def test_a_trial_says_what_it_runs():
-    trial = Trial(attacks=[FGSM(0.25), PGD(8 / 255, steps=10)])
-    assert trial.name == "FGSM, then PGD"
-    assert trial.settings == (
-        "FGSM: epsilon 0.25, loss cross entropy; PGD: epsilon 0.0313725, steps 10, restarts 1, "
-        "start random, keep best, loss cross entropy, seed 0"
-    )
-    assert Trial(attacks=[FGSM(0.25)], name="reference").name == "reference"
-
-
-def test_of_several_attacks_of_one_kind_a_trial_says_what_they_share():
-    restarts = [PGD(0.1, steps=5, step_size=0.1), PGD(0.1, steps=5, seed=1)]
-    shared = "2 times PGD: epsilon 0.1, steps 5, restarts 1, start random, keep best, loss cross entropy"
-    assert Trial(attacks=[*restarts, nothing]).settings == f"{shared}; nothing"
-
-
-def nothing(model, images, labels):
-    return images
-
-
-def test_an_update_between_two_trials_is_noticed():
+def test_an_update_between_two_evaluations_is_noticed():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     images, labels = torch.rand(8, 1, 2, 2), torch.zeros(8, dtype=torch.int64)
-    trial = Trial(attacks=[FGSM(0.1)])
     with torch.no_grad():
         model[1].bias.copy_(torch.tensor([9.0, 0.0]))
-        before = trial(model, images, labels).correct
+        before = evaluate(model, images, labels, FGSM(0.1)).correct
         model[1].bias.copy_(torch.tensor([0.0, 9.0]))
-        after = trial(model, images, labels).correct
+        after = evaluate(model, images, labels, FGSM(0.1)).correct
     assert before.all()
     assert not after.any()
 
@@ -261,6 +212,6 @@ def test_the_examiner_draws_other_numbers_than_the_attacker():
         drawn.append(torch.rand(()).item())
         return images.flatten(1)
 
-    Trial(attacks=[FGSM(0.1)])(noisy, torch.ones(1, 1, 1, 2), torch.tensor([0]))
+    evaluate(noisy, torch.ones(1, 1, 1, 2), torch.tensor([0]), FGSM(0.1))
     attacker, examiner = drawn
     assert attacker != examiner
