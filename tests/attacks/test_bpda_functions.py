@@ -24,12 +24,12 @@ def test_a_slope_is_softsigns_and_as_wide_as_the_examples_mean_distance():
 
 
 @pytest.mark.parametrize("continuous", [lambda x: x, lambda x: 0.9 * x, lambda x: x + x**2, lambda x: x - x.expm1()])
-def test_what_is_switched_on_without_a_jump_has_none(continuous):
+def test_a_continuous_switch_has_no_jump(continuous):
     x = 1.5 * torch.randn(4, 200, generator=torch.Generator().manual_seed(0)).double().tanh()
     assert jump(continuous(x), x) is None
 
 
-def test_a_jump_is_what_is_left_without_the_rise():
+def test_a_jump_is_the_rest_without_the_rise():
     x = torch.randn(4, 50, generator=torch.Generator().manual_seed(0)).double()
     torch.testing.assert_close(jump(2.0 + 3.0 * x, x), torch.full_like(x, 2.0))
     assert jump(torch.cat([2 + x[:2], x[2:]]), x)[2:].abs().max() == 0  # example by example
@@ -113,7 +113,7 @@ SINGLE = {"gt", "le", "sign", "heaviside", "where", "setitem", "masked_fill", "m
 
 
 @pytest.mark.parametrize("name", FRONTS)
-def test_what_stops_the_gradient_of_images_is_found_and_replaced(perceptron, few, name):
+def test_operations_that_stop_the_gradient_are_found_and_replaced(perceptron, few, name):
     """The forward values are the model's, bit for bit; the attack then gains what it gains on the bare network, nearly.
 
     Of a single threshold less can be known: how far away it is, and not how far the attack can go.

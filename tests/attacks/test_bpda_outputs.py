@@ -27,7 +27,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("kind", ENDS)
-def test_what_was_squashed_comes_back(perceptron, few, kind):
+def test_the_input_of_a_final_squashing_is_returned(perceptron, few, kind):
     images, labels = few
     end, name = ENDS[kind]
     model, found = lambda x: end(perceptron(x) / 4), bpda(lambda x: end(perceptron(x) / 4))
@@ -64,7 +64,7 @@ def relu_by_hand(kind):
         "clamp_min": lambda z: z.clamp_min(0.0),
         "maximum": lambda z: torch.maximum(z, torch.zeros(())),
         "elu": lambda z: torch.where(z > 0, z, z.exp() - 1),
-        "straight through already": lambda z: z.relu() + (z.relu().round() - z.relu()).detach(),
+        "straight-through estimator": lambda z: z.relu() + (z.relu().round() - z.relu()).detach(),
     }
 
     class Activation(nn.Module):
@@ -107,8 +107,8 @@ def test_a_model_without_obstacles_keeps_its_gradient_bit_for_bit(name, dtype, f
     assert not proxy.replaced
 
 
-def test_a_gradient_that_goes_bpda_already_stays_so():
-    model = with_activation(HARMLESS["mlp"](), relu_by_hand("straight through already")).eval()
+def test_a_straight_through_estimator_stays_as_it_is():
+    model = with_activation(HARMLESS["mlp"](), relu_by_hand("straight-through estimator")).eval()
     images, labels = torch.rand(5, 1, 8, 8), torch.arange(5)
     own, same = (input_gradient(one, images, labels).gradient for one in (model, bpda(model)))
     torch.testing.assert_close(own, same)
@@ -131,7 +131,7 @@ def test_random_numbers_are_the_models_own(perceptron, few):
     assert torch.equal(*following)
 
 
-def test_what_leaves_torch_is_not_replaced(perceptron, few):
+def test_parts_outside_torch_are_not_replaced(perceptron, few):
     model = lambda x: perceptron(torch.from_numpy((x.detach().numpy() * 15).round() / 15))  # noqa: E731
     proxy = bpda(model)
     assert torch.equal(proxy(few[0].clone().requires_grad_()), model(few[0]))
@@ -150,14 +150,14 @@ class Foreign(torch.autograd.Function):
         return gradient
 
 
-def test_a_backward_that_cannot_be_replaced_is_told(perceptron, few):
+def test_a_backward_that_cannot_be_replaced_is_counted_as_kept(perceptron, few):
     proxy = bpda(lambda x: perceptron(Foreign.apply(x)))
     own = input_gradient(lambda x: perceptron(Foreign.apply(x)), *few).gradient
     assert torch.equal(input_gradient(proxy, *few).gradient, own)
     assert dict(proxy.replaced) == {"custom backward, kept": 1}
 
 
-def test_what_does_not_depend_on_the_images_is_not_told(few):
+def test_operations_that_do_not_depend_on_the_images_are_not_counted(few):
     """A network of binary weights is differentiable in its images."""
     weight = nn.Parameter(torch.randn(10, 64, generator=torch.Generator().manual_seed(0)))
 
@@ -176,7 +176,7 @@ def test_what_does_not_depend_on_the_images_is_not_told(few):
     assert weight.requires_grad
 
 
-def test_parts_that_write_into_what_they_were_given_are_followed(perceptron, few):
+def test_parts_that_write_into_their_input_are_followed(perceptron, few):
     def model(images):
         images = images * 1.0
         part = images.detach()

@@ -39,7 +39,7 @@ def brightness():
     return levels.view(-1, 1, 1, 1).expand(-1, *SHAPE).clone(), torch.zeros(4, dtype=torch.int64)
 
 
-def test_later_attacks_see_only_those_still_standing(brightness):
+def test_later_attacks_see_only_those_still_classified_correctly(brightness):
     images, labels = brightness
     attacks = [Recording(0.1), Recording(0.2), Recording(0.3)]
     outcome = evaluate(by_brightness, images, labels, attacks)

@@ -69,8 +69,8 @@ def test_best_keeps_a_misclassified_point_over_one_of_higher_loss():
 
 def test_the_default_step_is_two_and_a_half_epsilon_over_the_steps():
     model, images, labels = make("plain"), images_for(4), torch.zeros(4, dtype=torch.int64)
-    told = PGD(0.2, steps=5, step_size=0.1, keep="last")
-    assert torch.equal(told.replace(step_size=None)(model, images, labels), told(model, images, labels))
+    given_size = PGD(0.2, steps=5, step_size=0.1, keep="last")
+    assert torch.equal(given_size.replace(step_size=None)(model, images, labels), given_size(model, images, labels))
 
 
 class Remembering(nn.Module):
