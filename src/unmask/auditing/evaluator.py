@@ -17,7 +17,7 @@ from unmask.attacks.evaluation import attack_batch
 from unmask.auditing.cache import Cache
 from unmask.auditing.clock import Clock
 from unmask.auditing.worst import Worst
-from unmask.numerics import Batches, Model, drawn
+from unmask.numerics import Batches, Model, drawn, out_of_memory
 from unmask.threats import Threat, check_adversarial
 
 ALWAYS = 2
@@ -30,6 +30,15 @@ class OutOfTimeError(Exception):
     Example:
         >>> str(OutOfTimeError("1000 queries"))
         '1000 queries'
+    """
+
+
+class RefusedError(Exception):
+    """The reference attack with changed settings, such as another epsilon or fewer steps, fails.
+
+    Example:
+        >>> str(RefusedError("ValueError: eps must be above 0"))
+        'ValueError: eps must be above 0'
     """
 
 
@@ -196,9 +205,18 @@ class Evaluator:
         return self._enter(trial, rows, key, outcome)
 
     def run_unrecorded(self, trial: Trial, rows: Tensor | None = None) -> Outcome:
-        """Run a trial that counts for nothing, such as an attack with another epsilon."""
+        """Run a trial that counts for nothing, such as an attack with another epsilon.
+
+        Raises:
+            RefusedError: the attack fails, which is no fault of who gave it with other settings.
+        """
         images = self.images if rows is None else self.images[rows]
-        return Outcome(*self.batches(self._function(trial), images, self.labels_of(rows)))
+        try:
+            return Outcome(*self.batches(self._function(trial), images, self.labels_of(rows)))
+        except Exception as error:  # it may be anybody's code
+            if isinstance(error, RuntimeError) and out_of_memory(error):
+                raise
+            raise RefusedError(f"{type(error).__name__}: {error}") from error
 
     def measure(
         self,

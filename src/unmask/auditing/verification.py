@@ -106,9 +106,7 @@ def verify(
     if wrong.any():
         names = classes or [str(number) for number in range(record.classes)]
         reason = _contradiction(int(wrong.double().argmax()), found, examples, names[int(truth[wrong][0])], record)
-    return Verification(
-        holds=not reason, reason=reason, robust=record.robust, examples=total, random=random, **counts
-    )
+    return Verification(holds=not reason, reason=reason, robust=record.robust, examples=total, random=random, **counts)
 
 
 def _examples(

@@ -48,8 +48,8 @@ objective_option = click.option(
     show_default=True,
     describe=lambda: (
         f"The objective: {', '.join(names())}; with another loss of its attacks as in fgsm-log-odds. "
-        "help(unmask.objectives) explains them. Or one of your own, FILE.py:FACTORY: what FACTORY() or, with --epsilon, "
-        "FACTORY(epsilon=...) returns."
+        "help(unmask.objectives) explains them. Or one of your own, FILE.py:FACTORY: what FACTORY() or, with "
+        "--epsilon, FACTORY(epsilon=...) returns."
     ),
 )
 

@@ -19,7 +19,7 @@ class ProgressBar:
         >>> with progress_bar("attack", total=10) as bar:
         ...     bar.advance(4)
         ...     bar.done
-        4
+        4.0
     """
 
     def __init__(self, update: Callable[..., None], total: float) -> None:

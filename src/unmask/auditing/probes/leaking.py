@@ -48,8 +48,8 @@ class Leaking(Probe):
         further = many.loss.double() - one.loss.double()
 
         def distance_of(images: Tensor, labels: Tensor) -> Tensor:
-            steps = (trial.attacks[0] for trial in (trials.one, trials.started))
-            single, started = (_logits(context.model, step, images, labels) for step in steps)
+            single = _logits(context.model, trials.one.attacks[0], images, labels)
+            started = _logits(context.model, trials.started.attacks[0], images, labels)
             apart: Tensor = (single - started).norm(dim=1)
             return apart
 
