@@ -1,1 +1,1 @@
-"""How fast unmask is beside other ways to do the same: ``python -m benchmarks`` measures, prints and writes it down."""
+"""Speed of unmask beside other ways to do the same: ``python -m benchmarks`` measures, prints and records it."""

@@ -47,7 +47,7 @@ def main(rounds: int, threads: int, smoke: bool, output: Path) -> None:
 
 
 def machine() -> dict[str, object]:
-    """What the times depend on."""
+    """Return the machine's properties that the times depend on."""
     described = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in described.read_text().splitlines() if line.startswith("model name")]
     return {
@@ -59,7 +59,7 @@ def machine() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that are compared, as far as they are installed."""
+    """Return the versions of the compared packages that are installed."""
     found = {}
     for package in PACKAGES:
         try:

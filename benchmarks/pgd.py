@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.data import digits_like
 from benchmarks.measure import Comparison, alternate
-from unmask.attacks import PGD
-from unmask.attacks.trial import predict
+from unmask.attacks import PGD, predict
 from unmask.losses import cross_entropy
 from unmask.models import build
 from unmask.training import Trainer

@@ -30,7 +30,7 @@ class Contest:
 
     @property
     def updates(self) -> int:
-        """How many batches the data make."""
+        """The number of batches in the data."""
         return len(self.data) // BATCH_SIZE
 
     def ours(self) -> nn.Module:
@@ -67,10 +67,10 @@ def perceptron(*, rounds: int, updates: int = 100) -> Comparison:
     """784-600-128-10, Adam, batches of 125."""
     network = build("mlp", inputs=(1, 28, 28), classes=10, seed=SEED)
     contest = Contest(network=network, data=digits_like(updates * BATCH_SIZE, seed=SEED))
-    contestants: dict[str, Callable[[], object]] = {"unmask": contest.ours, "bare loop": contest.bare}
+    candidates: dict[str, Callable[[], object]] = {"unmask": contest.ours, "bare loop": contest.bare}
     return Comparison(
         name=f"{updates} updates of the perceptron 784-600-128-10, batch {BATCH_SIZE}, Adam",
-        seconds=alternate(contestants, rounds=rounds),
+        seconds=alternate(candidates, rounds=rounds),
         checks=[same_weights(contest)],
     )
 
@@ -81,7 +81,7 @@ def convolutional(*, rounds: int, updates: int = 30) -> Comparison:
     data = digits_like(updates * BATCH_SIZE, seed=SEED)
     plain = Contest(network=network, data=data)
     last = Contest(network=network, data=data, channels_last=True)
-    contestants: dict[str, Callable[[], object]] = {
+    candidates: dict[str, Callable[[], object]] = {
         "unmask, channels last": last.ours,
         "bare loop, channels last": last.bare,
         "unmask": plain.ours,
@@ -89,13 +89,13 @@ def convolutional(*, rounds: int, updates: int = 30) -> Comparison:
     }
     return Comparison(
         name=f"{updates} updates of LeNet+, batch {BATCH_SIZE}, Adam",
-        seconds=alternate(contestants, rounds=rounds),
+        seconds=alternate(candidates, rounds=rounds),
         checks=[same_weights(plain)],
     )
 
 
 def same_weights(contest: Contest) -> str:
-    """Whether both end with the same weights, in words.
+    """Say in words if both end with the same weights.
 
     Raises:
         AssertionError: they differ by more than rounding, so the times compare nothing.

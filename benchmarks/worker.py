@@ -22,7 +22,7 @@ from unmask.data import DataError, load
 
 
 def perceptron(*, rounds: int, updates: int = 2_000) -> Comparison:
-    """784-600-128-10 on MNIST, each contestant in processes of its own; only the updates are timed."""
+    """784-600-128-10 on MNIST, each candidate in processes of its own; only the updates are timed."""
     name = f"a sweep's worker: {updates:,} updates of the perceptron on MNIST, one thread, checkpoints included"
     try:
         load("mnist", "test", download=False)
@@ -30,22 +30,22 @@ def perceptron(*, rounds: int, updates: int = 2_000) -> Comparison:
         return Comparison(name=name, seconds={"unmask": [1.0]}, notes=["Not run: it needs MNIST (UNMASK_DATA)."])
     found: dict[str, list[tuple[float, float]]] = {"unmask": [], "bare loop": []}
     for number in range(rounds):
-        for contestant in sorted(found, reverse=bool(number % 2)):
-            found[contestant].append(_process(contestant, updates))
-    memory = {contestant: median(peak for _, peak in rows) for contestant, rows in found.items()}
+        for candidate in sorted(found, reverse=bool(number % 2)):
+            found[candidate].append(_process(candidate, updates))
+    memory = {candidate: median(peak for _, peak in rows) for candidate, rows in found.items()}
     ours, bare = memory["unmask"], memory["bare loop"]
     return Comparison(
         name=name,
-        seconds={contestant: [seconds for seconds, _ in rows] for contestant, rows in found.items()},
+        seconds={candidate: [seconds for seconds, _ in rows] for candidate, rows in found.items()},
         notes=[f"Peak memory: {ours:.0f} MB against the bare loop's {bare:.0f}, {ours / bare:.2f} times (medians)."],
     )
 
 
-def _process(contestant: str, updates: int) -> tuple[float, float]:
+def _process(candidate: str, updates: int) -> tuple[float, float]:
     """Seconds of the updates and the peak memory in MB of a process that does them on one thread."""
-    command = [sys.executable, "-m", "benchmarks.worker", contestant, str(updates)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.worker", candidate, str(updates)]
+    run_environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    answer = subprocess.run(command, env=run_environment, stdout=subprocess.PIPE, check=True, text=True)
     seconds, peak = json.loads(answer.stdout)
     return seconds, peak
 

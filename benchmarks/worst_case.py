@@ -16,16 +16,15 @@ import click
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from unmask_experiments.sweeps import environment
-from unmask_experiments.zoo.networks import Network, audited_images, batches, kept_network
 
 from benchmarks.__main__ import machine, versions
-from unmask.attacks.trial import predict
-from unmask.auditing.kit import QUICK
-from unmask.auditing.runner import audit
+from unmask.attacks import predict
+from unmask.auditing import QUICK, audit
 from unmask.data import Dataset
 from unmask.files import write_atomically
 from unmask.statistics import proportion
+from unmask_experiments.sweeps import run_environment
+from unmask_experiments.zoo.networks import Network, audited_images, batches, trained_network
 
 EPSILON, STEPS = 0.3, 100
 """As MNIST is attacked in the literature; AutoAttack's own number of steps, of which torchattacks takes a tenth."""
@@ -38,7 +37,7 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """Who is still classified correctly, bool (N,), and the seconds that it took to know."""
+    """The images that are still classified correctly, bool (N,), and the seconds of the measurement."""
 
     correct: Tensor
     seconds: float
@@ -61,7 +60,7 @@ def main(images: int, threads: int, work: Path, only: str | None, steps: int, qu
     record: dict[str, Any] = {
         "command": f"python -m benchmarks.worst_case --images {images} --threads {threads} --work WORK",
         "machine": machine() | {"threads": threads},
-        "commit": environment(0)["commit"],
+        "commit": run_environment(0)["commit"],
         "versions": versions(),
         "epsilon": EPSILON,
         "steps": steps,
@@ -79,13 +78,13 @@ def main(images: int, threads: int, work: Path, only: str | None, steps: int, qu
 
 
 def compare(name: str, work: Path, *, images: int, threads: int, steps: int, queries: int) -> dict[str, Any]:
-    """The audit, the quick audit and AutoAttack on the same images; ours come first, and their memory is the peak.
+    """Run the audit, the quick audit and AutoAttack on the same images; ours come first, for the peak of their memory.
 
     The quick audit looks at some of the images only, which is where its accuracy is from.
     """
     torch.set_num_threads(threads)
     data = audited_images("mnist", images)
-    model = kept_network(NETWORKS[name], work / "worst-case" / str(list(NETWORKS).index(name)))
+    model = trained_network(NETWORKS[name], work / "worst-case" / str(list(NETWORKS).index(name)))
     quick, full = (_audited(model, data, **effort) for effort in ({"effort": QUICK}, {}))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     theirs = autoattack(model, data, steps=steps, queries=queries)
@@ -104,7 +103,7 @@ def compare(name: str, work: Path, *, images: int, threads: int, steps: int, que
 
 
 def autoattack(model: nn.Module, data: Dataset, *, steps: int, queries: int, batch_size: int = 250) -> Measured:
-    """The standard set as torchattacks has it, each attack on what withstood those before it."""
+    """Run torchattacks' standard set, each attack on the images still correct after those before it."""
     torchattacks, count = import_module("torchattacks"), 10
     settings = {"eps": EPSILON, "seed": 0}
     standard = torchattacks.MultiAttack(
@@ -126,7 +125,7 @@ def _audited(model: nn.Module, data: Dataset, **effort: Any) -> Measured:
     begun = time.perf_counter()
     cut = batches()
     report = audit(model, data.images, data.labels, epsilon=EPSILON, batch_size=cut.size, device=cut.device, **effort)
-    return Measured(torch.tensor(report.correct["worst case"]), time.perf_counter() - begun)
+    return Measured(torch.tensor(report.correct["robust"]), time.perf_counter() - begun)
 
 
 def _share(correct: Tensor) -> dict[str, Any]:

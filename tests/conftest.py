@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from unmask.auditing import Effort
@@ -14,6 +15,12 @@ from unmask.training import Trainer
 def digits():
     """1,078 images to train on."""
     return load("digits", "train")
+
+
+@pytest.fixture(scope="session")
+def few(digits):
+    """The first 120 images to train on."""
+    return digits.take(np.arange(120))
 
 
 @pytest.fixture(scope="session")

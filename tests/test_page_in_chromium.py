@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import pytest
-from records import inconclusive, masked, not_masked, specimen
 
 from chromium import CHROMIUM, tab
+from records import example, inconclusive, masked, not_masked
 from test_report_page import HOSTILE, poison
 from unmask.reports import write_page
-from unmask.reports.record import AuditRecord, _revive
+from unmask.reports.record import AuditRecord, revive
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's package chromium")
 
@@ -19,13 +19,13 @@ FOUND = ("FGSM with log-odds", "PGD", "PGD", None, "PGD", None)
 
 
 def browsable():
-    found = [specimen(3 * number, "8", attack) for number, attack in enumerate(FOUND)]
-    return replace(masked(), specimens=found)
+    found = [example(3 * number, "8", attack) for number, attack in enumerate(FOUND)]
+    return replace(masked(), examples=found)
 
 
 def hostile():
     payload = HOSTILE[0] + HOSTILE[1]
-    return AuditRecord(**_revive(poison(asdict(browsable()), payload)))  # type: ignore[arg-type]
+    return AuditRecord(**revive(poison(asdict(browsable()), payload)))  # type: ignore[arg-type]
 
 
 PAGES = {"one": lambda: [browsable()], "several": lambda: [browsable(), not_masked(), inconclusive(), masked()],
@@ -47,7 +47,7 @@ def browser(tmp_path_factory):
 
 
 UNFOLD = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
-NAMES = "[...document.querySelectorAll('.specimen')].map((one) => one.dataset.name)"
+NAMES = "[...document.querySelectorAll('.example')].map((one) => one.dataset.name)"
 SHOWN = NAMES.replace(".map(", ".filter((one) => one.checkVisibility()).map(")
 PLACE = "document.querySelector('output').textContent"
 
@@ -186,7 +186,7 @@ def test_without_javascript_the_examples_are_a_list(pages, browser):
 def test_printed_everything_is_there(pages, browser):
     browser.open(pages["several"])
     browser.media("print")
-    assert len(browser.evaluate(SHOWN)) == len(FOUND) + len(masked().specimens)
+    assert len(browser.evaluate(SHOWN)) == len(FOUND) + len(masked().examples)
     hidden = "[...document.querySelectorAll('article')].filter((one) => !one.checkVisibility()).length"
     assert browser.evaluate(hidden) == 0
     browser.media("screen")
@@ -241,7 +241,7 @@ def test_every_image_says_what_it_shows(name, pages, browser):
     browser.open(pages[name])
     browser.evaluate(UNFOLD)
     alternatives = browser.evaluate("[...document.images].map((one) => one.alt)")
-    assert len(alternatives) == sum(4 * len(record.specimens) for record in PAGES[name]())
+    assert len(alternatives) == sum(4 * len(record.examples) for record in PAGES[name]())
     assert all(alternatives)
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
     for roles in ({"image", "img"}, {"button", "combobox"}):
@@ -288,7 +288,7 @@ def test_names_are_text(pages, browser):
     browser.evaluate("document.querySelector('[data-step=\"1\"]').click()")
     payload = " ".join((HOSTILE[0] + HOSTILE[1]).split())
     said = " ".join(browser.evaluate("document.body.innerText").split())
-    for text in ("clean: 3", "attacked: 8", "found by PGD", "LeNet+, trained with FGSM"):
+    for text in ("clean: 3", "adversarial: 8", "found by PGD", "LeNet+, trained with FGSM"):
         assert text + payload in said
     strange = "document.querySelectorAll('img:not([alt]), [onerror], [onload], img[src=x], script').length"
     assert browser.evaluate(strange) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unmask import replay as module
+from unmask.reports import replay as module
 from unmask.reports.replay import replay
 
 CLEAN = torch.tensor([0.75, 0.25]).view(1, 1, 1, 2)

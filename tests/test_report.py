@@ -9,18 +9,22 @@ from dataclasses import asdict, replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import SATURATION, inconclusive, masked, not_masked, share
 
+from records import SATURATION, inconclusive, masked, not_masked, share
 from unmask.reports import SUMMARY_COLUMNS, Report, answer, summary_rows
-from unmask.reports.record import _revive
+from unmask.reports.record import revive
 from unmask.reports.words import as_text, listing
 
 
 def test_the_answer_names_claim_remainder_interval_and_cause() -> None:
     record = replace(masked(), claimed=share(626), robust=share(29))
     assert answer(record) == (
-        "Masked: the claimed 62.6 % is really 2.9 % (95 % interval 2.0 to 4.1); cause: float32 saturation."
+        "Masked: claimed accuracy 62.6 %, robust accuracy 2.9 % (95 % interval 2.0 to 4.1); cause: float32 saturation."
     )
+
+
+def test_an_open_verdict_gives_the_robust_accuracy_as_an_upper_bound() -> None:
+    assert answer(inconclusive()).startswith("Inconclusive: claimed accuracy 71.0 %, robust accuracy at most 64.0 % (")
 
 
 def test_the_answer_names_every_cause() -> None:
@@ -32,7 +36,7 @@ def test_the_answer_names_every_cause() -> None:
 def test_the_answer_without_masking_still_says_that_the_attack_is_weak() -> None:
     decision = replace(not_masked().decision, weaknesses=masked().decision.weaknesses)
     sentence = answer(replace(not_masked(), decision=decision))
-    assert sentence.startswith("Not masked: of the claimed 93.2 %, 89.0 % remain in the worst case (95 % interval")
+    assert sentence.startswith("Not masked: claimed accuracy 93.2 %, robust accuracy 89.0 % (95 % interval")
     assert sentence.endswith("the reference attack is weak: too few steps.")
 
 
@@ -48,8 +52,10 @@ def test_the_text_gives_answer_figures_causes_and_notes_in_80_columns() -> None:
     assert max(len(line) for line in text.splitlines()) <= 80
     flat = " ".join(text.split())
     for part in (
-        answer(masked()), masked().decision.reason, "clean 98.4 % (97.4 to 99.0)", "claimed 62.6 % (59.6 to 65.5)",
-        "worst case 0.3 % (0.1 to 0.9) over 4 attacks", "float32 saturation: the remedy wins 59.7 points (55.2 to",
+        answer(masked()), masked().decision.reason, "clean accuracy 98.4 % (97.4 to 99.0)",
+        "claimed accuracy 62.6 % (59.6 to 65.5)",
+        "robust accuracy 0.3 % (0.1 to 0.9) under all 4 attacks",
+        "float32 saturation: the remedy wins 59.7 points (55.2 to",
         SATURATION.symptom, SATURATION.advice, "FGSM with the log-odds loss, 1 gradient: accuracy 2.9 %",
         "FGSM with cross entropy in float32, 1 gradient: accuracy 62.6 %", "too few steps: the remedy wins 2.6 points",
         "31.0 % of the gradients are ten times smaller", "Square ran on 500 of the 1000 examples.",
@@ -64,8 +70,8 @@ def test_what_was_not_run_is_said_once_for_each_reason() -> None:
 
 
 @given(st.text(), st.text())
-def test_the_text_never_steers_a_terminal(subject: str, note: str) -> None:
-    text = as_text(replace(not_masked(), subject=subject, notes=[note]))
+def test_the_text_never_steers_a_terminal(model_name: str, note: str) -> None:
+    text = as_text(replace(not_masked(), model_name=model_name, notes=[note]))
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
@@ -80,7 +86,7 @@ def test_a_cause_without_its_finding_is_an_error() -> None:
 
 
 def test_a_report_goes_through_json_and_gives_the_same_page_and_text(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    report = Report(**_revive(asdict(masked())))
+    report = Report(**revive(asdict(masked())))
     report.to_json(tmp_path / "audit.json")
     report.to_html(tmp_path / "audit.html")
     again = Report.from_json(tmp_path / "audit.json")
@@ -91,8 +97,8 @@ def test_a_report_goes_through_json_and_gives_the_same_page_and_text(tmp_path) -
 
 
 def test_a_name_that_is_not_valid_unicode_does_not_cost_the_report(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    record = replace(masked(), subject="net-\udcff.pt")
-    Report(**_revive(asdict(record))).to_html(tmp_path / "audit.html")
+    record = replace(masked(), model_name="net-\udcff.pt")
+    Report(**revive(asdict(record))).to_html(tmp_path / "audit.html")
     assert "net-?.pt" in (tmp_path / "audit.html").read_text(encoding="utf-8")
 
 

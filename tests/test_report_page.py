@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from records import SATURATION, inconclusive, masked, not_masked, share, specimen, surface
 
+from records import SATURATION, example, inconclusive, masked, not_masked, share, surface
 from unmask.reports import answer
-from unmask.reports.images import SIDE, amplified, signs_in_colour, strip, within
+from unmask.reports.images import SIDE, amplified, fitting, pictures, signs_in_colour
 from unmask.reports.page import IMAGES, render_page
-from unmask.reports.record import AuditRecord, Specimen, Verdict, _revive
+from unmask.reports.record import AuditRecord, Example, Verdict, revive
 
 VOID = {"meta", "link", "img"}  # "image", inside a drawing, closes itself
 
@@ -74,10 +74,10 @@ def page() -> str:
 def test_the_page_says_everything_the_record_holds() -> None:
     record = masked()
     said = words_of(render_page([record], title="One model")).replace("\N{NO-BREAK SPACE}", " ")
-    parts = [answer(record).partition(": ")[2], record.decision.reason, record.subject, *record.notes]
+    parts = [answer(record).partition(": ")[2], record.decision.reason, record.model_name, *record.notes]
     for finding in record.findings:
         parts += [finding.name, finding.symptom]
-    parts += [SATURATION.intervention, SATURATION.control, SATURATION.advice, "59.7 points (55.2 to 63.9), p < 0.001"]
+    parts += [SATURATION.remedy, SATURATION.control, SATURATION.advice, "59.7 points (55.2 to 63.9), p < 0.001"]
     parts += ["62.6 % under the control → 2.9 % under the remedy", "the remedy alone breaks 597, the control alone 0"]
     parts += [text for attack in record.attacks for text in (attack.name, attack.settings, str(attack.accuracy))]
     parts += [text for pair in record.environment.items() for text in pair]
@@ -210,7 +210,7 @@ def poison(value: object, payload: str, key: str = "") -> object:
 
 
 RECORDS = (
-    "clean", "claimed", "robust", "decision", "findings", "attacks", "accuracy", "curves", "histograms", "specimens",
+    "clean", "claimed", "robust", "decision", "findings", "attacks", "accuracy", "curves", "histograms", "examples",
     "causes", "weaknesses", "surfaces",
 )  # fmt: skip
 
@@ -218,7 +218,7 @@ RECORDS = (
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_names_cannot_inject_markup(payload: str) -> None:
     harmless, hostile = (
-        render_page([AuditRecord(**_revive(poison(asdict(masked()), text)))], title="One" + text)  # type: ignore[arg-type]
+        render_page([AuditRecord(**revive(poison(asdict(masked()), text)))], title="One" + text)  # type: ignore[arg-type]
         for text in ("x" * len(payload), payload)
     )
     assert Outline(hostile).skeleton == Outline(harmless).skeleton
@@ -237,21 +237,21 @@ def test_no_records_are_an_error() -> None:
 
 def test_a_bare_record_gives_a_page() -> None:
     bare = AuditRecord(
-        subject="net", data="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM", clean=share(9, 10),
+        model_name="net", data_name="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM", clean=share(9, 10),
         claimed=share(9, 10), robust=share(8, 10), decision=Verdict(answer="inconclusive", reason=""), findings=[],
         attacks=[],
     )  # fmt: skip
     assert Outline(render_page([bare], title="Bare")).open == []
 
 
-def pictures(record: AuditRecord) -> list[np.ndarray]:
+def images_of(record: AuditRecord) -> list[np.ndarray]:
     sources = Outline(render_page([record], title="One")).values("src")
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))) for source in sources]
 
 
-def test_specimens_show_the_images_pixel_for_pixel() -> None:
-    one = specimen(3, "8", "PGD", strength=0.1)
-    clean, _, adversarial = pictures(replace(masked(), specimens=[one]))
+def test_examples_show_the_images_pixel_for_pixel() -> None:
+    one = example(3, "8", "PGD", strength=0.1)
+    clean, _, adversarial = images_of(replace(masked(), examples=[one]))
     assert clean.tobytes() == base64.b64decode(one.clean)
     assert adversarial.tobytes() == base64.b64decode(one.adversarial)
 
@@ -259,8 +259,8 @@ def test_specimens_show_the_images_pixel_for_pixel() -> None:
 def test_colour_images_keep_their_channels() -> None:
     image = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
     encoded = base64.b64encode(image.tobytes()).decode()
-    one = replace(specimen(3, "8", "PGD"), shape=(3, 4, 5), clean=encoded, adversarial=encoded)
-    clean, change, _ = pictures(replace(masked(), specimens=[one]))
+    one = replace(example(3, "8", "PGD"), shape=(3, 4, 5), clean=encoded, adversarial=encoded)
+    clean, change, _ = images_of(replace(masked(), examples=[one]))
     np.testing.assert_array_equal(clean, image.transpose(1, 2, 0))
     assert (change == 128).all()
 
@@ -285,15 +285,15 @@ def test_the_sign_of_a_change_is_its_colour() -> None:
     assert 30 < half[0] - half[2] < rose[0] - rose[2]
 
 
-def large(index: int, side: int) -> Specimen:
+def large(index: int, side: int) -> Example:
     """Noise, which no format makes smaller."""
     noise = np.random.default_rng(index).integers(0, 256, (3, side, side), dtype=np.uint8)
     encoded = base64.b64encode(noise.tobytes()).decode()
-    return replace(specimen(index, "8", "PGD"), shape=(3, side, side), clean=encoded, adversarial=encoded)
+    return replace(example(index, "8", "PGD"), shape=(3, side, side), clean=encoded, adversarial=encoded)
 
 
 def test_large_images_are_few_and_the_page_stays_small() -> None:
-    record = replace(masked(), specimens=[large(index, 224) for index in range(8)])
+    record = replace(masked(), examples=[large(index, 224) for index in range(8)])
     pages = [render_page([record] * count, title="Large images") for count in (1, 4)]
     assert 0.5 * IMAGES < len(pages[0]) < 2_000_000
     assert "2 of 8 are shown, to keep the page small" in words_of(pages[0])
@@ -301,16 +301,16 @@ def test_large_images_are_few_and_the_page_stays_small() -> None:
     assert "The images of 8 examples are left out, to keep the page small" in words_of(pages[1])
 
 
-def test_specimens_beyond_the_size_are_left_out() -> None:
-    one = specimen(3, "8", "PGD")
-    length = sum(len(getattr(strip(one), name)) for name in ("clean", "change", "adversarial"))
-    assert [len(within([one, one, one], size)) for size in (length - 1, length, 2 * length)] == [0, 1, 2]
+def test_examples_beyond_the_size_are_left_out() -> None:
+    one = example(3, "8", "PGD")
+    length = sum(len(getattr(pictures(one), name)) for name in ("clean", "change", "adversarial"))
+    assert [len(fitting([one, one, one], size)) for size in (length - 1, length, 2 * length)] == [0, 1, 2]
 
 
 def test_of_very_large_images_every_second_pixel_is_shown() -> None:
-    shown = strip(large(0, 2 * SIDE))
+    shown = pictures(large(0, 2 * SIDE))
     assert (shown.size, shown.apart) == ((SIDE, SIDE), 2)
-    said = words_of(render_page([replace(masked(), specimens=[large(0, SIDE + 1)])], title="One"))
+    said = words_of(render_page([replace(masked(), examples=[large(0, SIDE + 1)])], title="One"))
     assert "One pixel in 2 is shown, each way." in said
 
 
@@ -336,6 +336,6 @@ def test_one_or_several_surfaces_are_drawn(count: int) -> None:
 
 
 def test_an_image_of_another_size_is_an_error() -> None:
-    one = replace(specimen(3, "8", "PGD"), shape=(1, 24, 25))
-    with pytest.raises(ValueError, match=r"specimen 3: expected channels x height x width bytes, got 576 for"):
-        render_page([replace(masked(), specimens=[one])], title="One")
+    one = replace(example(3, "8", "PGD"), shape=(1, 24, 25))
+    with pytest.raises(ValueError, match=r"example 3: expected channels x height x width bytes, got 576 for"):
+        render_page([replace(masked(), examples=[one])], title="One")

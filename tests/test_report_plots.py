@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from records import inconclusive, margins, masked, not_masked, surface
 
+from records import inconclusive, margins, masked, not_masked, surface
 from unmask.reports.plots import (
     plot_accuracy_curves,
     plot_claimed_against_robust,
@@ -127,7 +127,7 @@ def test_models_over_epsilon_leaves_out_who_has_no_curve() -> None:
     ax = plot_models_over_epsilon([masked(), not_masked(), inconclusive()])
     legend = ax.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == [masked().subject, not_masked().subject]
+    assert [text.get_text() for text in legend.get_texts()] == [masked().model_name, not_masked().model_name]
 
 
 @pytest.mark.parametrize("draw", [plot_gains, plot_claimed_against_robust, plot_surfaces, plot_models_over_epsilon])

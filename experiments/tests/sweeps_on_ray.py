@@ -1,4 +1,4 @@
-"""What the nodes of the Ray test run: they import it from here."""
+"""The function that the nodes of the Ray test run: they import it from here."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ import os
 from dataclasses import dataclass
 
 import pytest
-from unmask_experiments.sweeps import SweepError, attempt, identify, read_run, runs, sweep
+
+from unmask_experiments.sweeps import SweepError, execution, identify, read_run, runs, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ def test_a_record_says_what_it_is_and_what_it_ran_on(places):
     assert {"python", "torch", "unmask"} <= set(record["environment"]["versions"])
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_records(places, tmp_path):
     alone = sweep(square, NUMBERS, **places)
     paths = sweep(square, NUMBERS, folder=tmp_path / "other", work=tmp_path / "elsewhere", jobs=2)
@@ -144,7 +146,7 @@ def test_a_full_disk_stops_the_sweep_and_loses_no_finished_record(places, monkey
 def test_what_another_sweep_has_begun_is_left_to_it(places):
     place = places["work"] / identify(NUMBERS[1])
     place.mkdir(parents=True)
-    with attempt.claimed(places["work"], NUMBERS[1]) as mine:
+    with execution.locked(places["work"], NUMBERS[1]) as mine:
         assert mine
         assert len(sweep(square, NUMBERS, **places)) == 3
     assert len(sweep(square, NUMBERS, **places)) == 4
@@ -170,7 +172,7 @@ def test_progress_is_reported_by_the_length_of_the_runs(places, monkeypatch):
             pass
         return {}
 
-    sweep(waiting, NUMBERS[:3], **places, cost=lambda config: config.number + 1, report=shares.append)
+    sweep(waiting, NUMBERS[:3], **places, cost=lambda config: config.number + 1, on_progress=shares.append)
     assert shares[0] == pytest.approx((1 + 2 + 0.5 * 3) / 6)
     assert shares[-1] == 1
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
+
 from sweeps_on_ray import BAD, CONFIGS, slow_square
 from unmask_experiments.sweeps import SweepError, identify, read_run, sweep
 
@@ -13,10 +15,13 @@ pytest.importorskip("ray")
 
 from ray.cluster_utils import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cluster(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # the nodes need the function that they run
+    places = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]  # the nodes need the function that they run
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield made
@@ -44,7 +49,9 @@ def test_a_node_that_is_killed_costs_no_record_and_none_is_made_twice(cluster, t
             time.sleep(2)  # until its processes have noticed
             (shared / "go").touch()
 
-    paths = sweep(slow_square, [BAD, *CONFIGS], folder=tmp_path / "runs", work=shared, ray=cluster.address, report=kill)
+    paths = sweep(
+        slow_square, [BAD, *CONFIGS], folder=tmp_path / "runs", work=shared, ray=cluster.address, on_progress=kill
+    )
 
     assert lost not in cluster.worker_nodes
     assert [path.stem for path in paths] == [identify(config) for config in CONFIGS]

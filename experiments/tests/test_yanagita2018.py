@@ -9,20 +9,20 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from torch import nn
+
+from unmask.data import Dataset, load
+from unmask.training import Trainer
+from unmask.training.objectives import Normal
 from unmask_experiments import yanagita2018
-from unmask_experiments.artefact import Part, interval, judge
+from unmask_experiments.artefact import Predicate, interval, judge
 from unmask_experiments.drawing import draw
 from unmask_experiments.follow import follow
-from unmask_experiments.moments import Moment
+from unmask_experiments.measurement import NetworkMeasurement
 from unmask_experiments.perceptrons import WeightPenalty, perceptron
 from unmask_experiments.reproduce import Reproduction, find_paper, listing, reproduce
 from unmask_experiments.summary import summary
 from unmask_experiments.sweeps import identify
 from unmask_experiments.yanagita2018 import PAPER, QUICK, SMOKE, grid, run
-
-from unmask.data import Dataset, load
-from unmask.training import Trainer
-from unmask.training.objectives import Normal
 
 PUBLISHED = {"table1", "table2", "fig1a", "fig1b", "fig2", "fig3a", "fig3b", "disc1", "disc2", "adam"}
 
@@ -124,7 +124,7 @@ def test_a_moment_sorts_images_into_the_regimes_that_arithmetic_gives(steep):
     leads = torch.tensor([1.0, 10.0, 16.0, 17.5, 50.0, 86.0, 110.0, 300.0])
     images = (0.5 + torch.stack([leads, -leads], 1) / 800).view(-1, 1, 1, 2)
     data = Dataset(name="two", images=images, labels=torch.zeros(8, dtype=torch.int64), classes=("0", "1"))
-    moment = Moment(epsilon=0.1, epsilons=[0.05, 0.1], repairs=[0.1], test=data, train=data, slow_images=8)
+    moment = NetworkMeasurement(epsilon=0.1, epsilons=[0.05, 0.1], repairs=[0.1], test=data, train=data, slow_images=8)
     found = moment(steep)
     assert found["regimes"] == [3, 3, 2]
     assert found["recast_regimes"] == [4, 4, 0]
@@ -193,7 +193,7 @@ def test_the_penalty_is_tensorflows_l2_loss_on_the_matrices():
     ],
 )
 def test_a_verdict_follows_from_the_intervals_over_seeds(parts, verdict):
-    made = [Part(what="it", values=values, side=side, bound=98) for side, values in parts]
+    made = [Predicate(what="it", values=values, side=side, bound=98) for side, values in parts]
     assert judge("claim", *made)["verdict"] == verdict
 
 
@@ -203,6 +203,7 @@ def test_the_interval_over_seeds_is_students():
     assert high - 2 == pytest.approx(4.302653 / 3**0.5)
 
 
+@pytest.mark.slow
 def test_the_command_writes_artefacts_and_the_table_of_both_papers(tmp_path):
     (record,) = reproduce(
         "yanagita2018", artefact="fig2", profile="smoke", seeds=1, results=tmp_path, work=tmp_path / "work"

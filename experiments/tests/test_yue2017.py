@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 
 import pytest
+
 from unmask_experiments import yue2017
 from unmask_experiments.reproduce import Reproduction
 from unmask_experiments.sweeps import identify
@@ -43,6 +44,7 @@ def test_an_epoch_keeps_losses_and_norms_and_a_moment_the_attacks():
     assert len(base64.b64decode(specimen["clean"])) == 64
 
 
+@pytest.mark.slow
 def test_the_float64_run_attacks_the_float32_network_of_its_seed(tmp_path):
     alone = run(replace(SMOKE, precision="float64"), work=tmp_path / "alone")
     single = SMOKE

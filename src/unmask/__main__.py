@@ -1,4 +1,4 @@
-"""``python -m unmask`` is the command line."""
+"""The command line, as ``python -m unmask``."""
 
 from unmask.cli import main
 

@@ -1,7 +1,7 @@
 """The demo: four classifiers of the embedded digits, each trained in its own way, audited side by side.
 
-Nothing is staged: what is below is all there is. But the settings were chosen while looking at the test images that the
-audit uses, so the figures show what the audit does and estimate nothing.
+All of it is below. The settings were chosen while looking at the test images that the audit uses, so the figures show
+how the audit works and estimate nothing.
 """
 
 from __future__ import annotations
@@ -12,20 +12,29 @@ from dataclasses import dataclass
 from torch import nn
 
 from unmask.attacks import FGSM
-from unmask.auditing.ledger import Progress
-from unmask.auditing.runner import audit
+from unmask.auditing import audit
 from unmask.data import Dataset, load
+from unmask.losses import log_odds
 from unmask.models import build
+from unmask.numerics import threads_for
 from unmask.reports import Report
 from unmask.training import Trainer
 from unmask.training.objectives import Adversarial, LogitDistance
 
+__all__ = ["CANDIDATES", "EPSILON", "Candidate", "run"]
+
 EPSILON = 0.2
+"""The L-infinity bound of the audits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One classifier of the demo: what to call it, its network, and how it is trained.
+    """One classifier of the demo.
+
+    Attributes:
+        name: what it is called on the page.
+        network: makes the untrained network.
+        trainer: trains it.
 
     Example:
         >>> [candidate.name for candidate in CANDIDATES][:2]
@@ -37,7 +46,7 @@ class Candidate:
     trainer: Trainer
 
     def train(self, data: Dataset, progress: Callable[[int], None] | None = None) -> nn.Module:
-        """The trained network, in evaluation mode."""
+        """Return the trained network, in evaluation mode; ``progress`` is called with the updates done since."""
         model = self.network()
         for _ in self.trainer(model, data, progress=progress):
             pass
@@ -67,7 +76,10 @@ CANDIDATES = (
         name="CNN, trained with FGSM",
         network=_convolutional,
         trainer=Trainer(
-            updates=3000, batch_size=64, learning_rate=0.003, objective=Adversarial(attack=FGSM(epsilon=EPSILON))
+            updates=3000,
+            batch_size=64,
+            learning_rate=0.003,
+            objective=Adversarial(attack=FGSM(EPSILON, loss=log_odds)),
         ),
     ),
     Candidate(
@@ -78,8 +90,12 @@ CANDIDATES = (
 )
 
 
-def run(progress: Progress | None = None) -> Iterator[Report]:
-    """Train and audit each candidate in turn; progress is that of all of them."""
+def run(progress: Callable[[str, float], None] | None = None) -> Iterator[Report]:
+    """Train and audit each candidate in turn, and yield its report.
+
+    Args:
+        progress: called with the stage and the share of all training that is done.
+    """
     training, test = load("digits", "train"), load("digits", "test")
     updates = sum(candidate.trainer.updates for candidate in CANDIDATES)
     done = 0
@@ -91,13 +107,15 @@ def run(progress: Progress | None = None) -> Iterator[Report]:
             progress(f"training: {candidate.name}", done / updates)
 
     for candidate in CANDIDATES:
-        model = candidate.train(training, advance)
-        yield audit(
-            model,
-            test.images,
-            test.labels,
-            epsilon=EPSILON,
-            subject=candidate.name,
-            data="digits",
-            classes=test.classes,
-        )
+        with threads_for(candidate.network(), test.images):
+            model = candidate.train(training, advance)
+            report = audit(
+                model,
+                test.images,
+                test.labels,
+                epsilon=EPSILON,
+                model_name=candidate.name,
+                data_name="digits",
+                classes=test.classes,
+            )
+        yield report

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Loss", "RivalMargin", "cross_entropy", "dlr", "log_odds", "margin", "targeted_dlr"]
+__all__ = ["LOSSES", "Loss", "RivalMargin", "cross_entropy", "dlr", "log_odds", "margin", "targeted_dlr"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """A callable from logits (N, K) and labels (N,) to a loss for each example (N,)."""
@@ -127,6 +127,10 @@ def targeted_dlr(logits: Tensor, labels: Tensor, *, targets: Tensor) -> Tensor:
     top = logits.topk(4, dim=1).values
     spread = (top[:, 0] - (top[:, 2] + top[:, 3]) / 2).clamp_min(torch.finfo(logits.dtype).tiny)
     return (_true(logits, targets) - _true(logits, labels)) / spread
+
+
+LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "log-odds": log_odds, "margin": margin, "dlr": dlr}
+"""The losses by the names that follow an attack's or an objective's, as in ``fgsm-log-odds``."""
 
 
 def _true(logits: Tensor, labels: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from controls import Counting
+from audit_cases import Counting
 from torch import nn
 
 from unmask.adapters import black_box

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from controls import Averse, Counting, Gated, Jittery, Misled, Rippled, SurelyProbable
+from audit_cases import Averse, Counting, Gated, Jittery, Misled, Rippled, SurelyProbable
 
 from unmask.attacks import FGSM, PGD, predict
 from unmask.attacks.attack import FORWARD

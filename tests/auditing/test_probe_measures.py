@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from controls import SNAP, Snapped, always
+from audit_cases import SNAP, Snapped, always
 
 from unmask.attacks import FGSM, logits_of
 from unmask.auditing import FULL

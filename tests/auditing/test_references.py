@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from controls import Rippled
+from audit_cases import Rippled
 from torch import nn
 
 from unmask.attacks import FGSM, PGD

@@ -1,4 +1,4 @@
-"""What a paper shows and what ours came to: quantities with intervals over seeds, series, and claims with verdicts."""
+"""Artefacts of a paper, published and measured: quantities with intervals over seeds, series, claims with verdicts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from unmask_experiments.sweeps import identify
 
-Verdict = Literal["reproduced", "partly", "not reproduced", "open", "not judged"]
+ClaimVerdict = Literal["reproduced", "partly", "not reproduced", "open", "not judged"]
 """``"open"``: more seeds are needed; ``"not judged"``: runs that the claim needs are missing."""
 
 
@@ -18,7 +18,7 @@ class Estimate:
     """A quantity that many runs give together, with its own 95 % interval.
 
     Example:
-        >>> quantity(Estimate(0.5, 0.4, 0.6, runs=12))
+        >>> mean_with_interval(Estimate(0.5, 0.4, 0.6, runs=12))
         {'mean': 0.5, 'low': 0.4, 'high': 0.6, 'values': [0.5], 'runs': 12}
     """
 
@@ -32,13 +32,13 @@ Values = Sequence[float]
 """One value per seed, in the order of the seeds."""
 
 
-def quantity(values: Values | Estimate) -> dict[str, Any]:
-    """Mean and 95 % t-interval over seeds; with one seed there is no interval.
+def mean_with_interval(values: Values | Estimate) -> dict[str, Any]:
+    """Return the mean and its 95 % t-interval over seeds; with one seed there is no interval.
 
     Example:
-        >>> quantity([1.0, 2.0, 3.0])["low"]
+        >>> mean_with_interval([1.0, 2.0, 3.0])["low"]
         -0.484
-        >>> quantity([1.0])
+        >>> mean_with_interval([1.0])
         {'mean': 1.0, 'low': None, 'high': None, 'values': [1.0]}
     """
     if isinstance(values, Estimate):
@@ -58,7 +58,7 @@ def quantity(values: Values | Estimate) -> dict[str, Any]:
 
 
 def interval(values: Values | Estimate) -> tuple[float, float]:
-    """The 95 % t-interval of the mean; a single value is its own interval, and an estimate brings one."""
+    """Return the 95 % t-interval of the mean; a single value is its own interval, and an estimate has its own."""
     if isinstance(values, Estimate):
         return values.low, values.high
     mean = math.fsum(values) / len(values)
@@ -71,25 +71,25 @@ def interval(values: Values | Estimate) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def curve(points: Mapping[float, Values]) -> dict[str, Any]:
-    """A series: x, and at each x the mean, interval and values over seeds; an x without values is left out.
+def series_of(points: Mapping[float, Values]) -> dict[str, Any]:
+    """Return a series: x, and at each x the mean, interval and values over seeds; an x without values is left out.
 
     Example:
-        >>> curve({0.1: [2.0], 0.2: []})["x"]
+        >>> series_of({0.1: [2.0], 0.2: []})["x"]
         [0.1]
     """
-    rows = [(x, quantity(values)) for x, values in sorted(points.items()) if values]
+    rows = [(x, mean_with_interval(values)) for x, values in sorted(points.items()) if values]
     return {"x": [x for x, _ in rows]} | {
         key: [row[key] for _, row in rows] for key in ("mean", "low", "high", "values")
     }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Predicate:
     """One predicate of a claim: a quantity on one side of a bound, in the unit named, over seeds.
 
     Example:
-        >>> Part(what="error", values=[99.0, 99.5, 99.2], side="above", bound=98, unit="%").state
+        >>> Predicate(what="error", values=[99.0, 99.5, 99.2], side="above", bound=98, unit="%").state
         'holds'
     """
 
@@ -101,7 +101,7 @@ class Part:
 
     @property
     def state(self) -> Literal["holds", "open", "fails", "missing"]:
-        """Whether the interval over seeds lies on the right side of the bound, across it, or on the wrong side."""
+        """The state: the interval over seeds is on the right side of the bound, across it, or on the wrong side."""
         if not self.values:
             return "missing"
         low, high = interval(self.values)
@@ -116,25 +116,25 @@ class Part:
         if not self.values:
             return f"{self.what}: runs missing, expected {expected}"
         low, high = interval(self.values)
-        known = quantity(self.values)
+        known = mean_with_interval(self.values)
         mean, number = known["mean"], known.get("runs", len(known["values"]))
         spread = f"{low:.3g} to {high:.3g}, n = {number}" if number > 1 else "n = 1"
         return f"{self.what} {mean:.4g} {self.unit}".strip() + f" ({spread}), expected {expected}: {self.state}"
 
 
-def judge(claim: str, *parts: Part, note: str = "") -> dict[str, str]:
-    """A claim with its verdict: reproduced if every part holds, partly if one does; else not reproduced if one fails.
+def judge(claim: str, *parts: Predicate, note: str = "") -> dict[str, str]:
+    """Return a claim with its verdict: reproduced if every part holds, partly if one does, not reproduced if one fails.
 
     It is open where the interval of every part lies across its bound.
 
     Example:
-        >>> judge("it rises", Part(what="rise", values=[2.0], side="above", bound=0, unit="points"))["verdict"]
+        >>> judge("it rises", Predicate(what="rise", values=[2.0], side="above", bound=0, unit="points"))["verdict"]
         'reproduced'
     """
     states = [part.state for part in parts]
-    verdict: Verdict = "not judged"
+    verdict: ClaimVerdict = "not judged"
     if states and "missing" not in states:
-        some: Verdict = "partly" if "holds" in states else "not reproduced" if "fails" in states else "open"
+        some: ClaimVerdict = "partly" if "holds" in states else "not reproduced" if "fails" in states else "open"
         verdict = "reproduced" if set(states) == {"holds"} else some
     evidence = "; ".join(map(str, parts)) + (f". {note}" if note else "")
     return {"claim": claim, "verdict": verdict, "evidence": evidence}
@@ -151,10 +151,13 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One pair of axes: which series it shows, by the beginning of their names, and the published values in it.
+    """One pair of axes, with series and published values.
 
-    ``level``: panels with the same one, if it is not empty, have one scale on the y axis; ``verticals``: lines at some
-    x, by their label.
+    Attributes:
+        series: the beginning of the names of the series in it.
+        marks: the published values.
+        level: panels with the same one, if it is not empty, have one scale on the y axis.
+        verticals: lines at some x, by their label.
     """
 
     title: str
@@ -170,15 +173,15 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What an artefact came to.
+class ArtefactContent:
+    """The measured content of an artefact.
 
     Attributes:
         measured: the published keys, and further ones, to one value per seed.
         series: by name, x to one value per seed.
         claims: as ``judge`` returns them.
         images: grey pictures to draw instead of panels: name to rows of pixels in [0, 1].
-        notes: what a reader must know of a row or column of the table, by its name.
+        notes: a remark for the reader on a row or column of the table, by its name.
     """
 
     measured: Mapping[str, Values | Estimate] = field(default_factory=dict)
@@ -197,7 +200,7 @@ class Runs:
         self.asked: dict[str, Any] = {}
 
     def __call__(self, **settings: Any) -> list[dict[str, Any]]:
-        """The results of the runs with these settings, in the order of their seeds; those that are missing left out."""
+        """Return the results of the runs with these settings, in the order of their seeds, without the missing ones."""
         results = []
         for seed in range(self.seeds):
             config = replace(self.profile, seed=seed, **settings)
@@ -214,23 +217,23 @@ class Artefact:
 
     Attributes:
         name: the id without the paper's letter, e.g. ``"table2"``.
-        shows: what it shows, in a sentence.
+        shows: its subject, in a sentence.
         published: the paper's numbers, or its words where it gives none.
         needs: the configurations, with seed 0, that it is computed from.
-        compute: from the runs to the outcome.
-        story: what it means, for the table of results; ``{key}`` stands for the measured quantity so called,
+        compute: from the runs to the content.
+        story: its meaning, for the table of results; ``{key}`` stands for the measured quantity so called,
             ``{key, each}`` for its value at every seed.
         rows, columns: those of a table; the quantity ``"row column"`` is in its cell.
-        over: what a table's intervals are over, and n counts.
-        means: columns that tell how runs were made, e.g. their seconds: the mean, without an interval.
-        on_request: its runs are done only when it is named, since they take a machine that few have.
+        over: the things that a table's intervals are over, and that n counts.
+        means: columns about the making of runs, e.g. their seconds: the mean, without an interval.
+        on_request: its runs are done only when it is named, since they need a machine that few have.
     """
 
     name: str
     shows: str
     published: Mapping[str, Any]
     needs: Callable[[Any], list[Any]]
-    compute: Callable[[Runs], Outcome]
+    compute: Callable[[Runs], ArtefactContent]
     panels: Sequence[Panel] = ()
     story: str = ""
     rows: Sequence[str] = ()

@@ -1,4 +1,4 @@
-"""The figures of a reproduction, drawn from its record alone, in the paper's axes, with its values marked."""
+"""Figures of a reproduction, drawn from its record alone, in the paper's axes, with its values marked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IN_A_ROW = 3
 
 
 def draw(record: Mapping[str, Any]) -> bytes:
-    """The figure of an artefact's record, as SVG: the same bytes for the same record.
+    """Draw the figure of an artefact's record as SVG: the same bytes for the same record.
 
     Example:
         >>> series = {"ours": {"x": [1, 2], "mean": [3, 4], "low": [None, None], "high": [None, None]}}
@@ -51,7 +51,7 @@ def draw(record: Mapping[str, Any]) -> bytes:
 
 
 def _level(places: Sequence[Axes], panels: Sequence[Mapping[str, Any]]) -> None:
-    """Give panels of one level, as far as they show anything, the scale of the widest."""
+    """Give panels of one level the scale of the widest; empty panels keep theirs."""
     for level in {panel["level"] for panel in panels} - {""}:
         alike = [axes for axes, panel in zip(places, panels, strict=True) if panel["level"] == level and axes.lines]
         limits = [axes.get_ylim() for axes in alike]
@@ -92,7 +92,7 @@ def _line(axes: Axes, label: str, one: Mapping[str, Any], number: int, style: st
 
 
 def _mark(axes: Axes, mark: Mapping[str, Any], number: int) -> None:
-    """A published value: a hatched area where it is a range, else a cross."""
+    """Draw a published value: a hatched area where it is a range, else a cross."""
     (x0, x1), (y0, y1) = mark["x"], mark["y"]
     label = f"published: {mark['label']}"
     if x0 == x1 and y0 == y1:

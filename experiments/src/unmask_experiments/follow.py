@@ -1,4 +1,4 @@
-"""Training that is measured on the way and goes on after a kill; and the weights that other runs have kept."""
+"""Training that is measured on the way and resumed after an interruption; and the weights of other runs."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from typing import Any
 from torch import nn
 
 from unmask.data import Dataset
-from unmask.training import DivergedError, Trainer
-from unmask.training.watch import Watch
-from unmask_experiments.sweeps import identify
-from unmask_experiments.sweeps.attempt import claimed
+from unmask.training import DivergedError, Trainer, Watch
+from unmask_experiments.sweeps import identify, locked
 
 Row = dict[str, Any]
-"""What is kept of a moment of training: loss, seconds, and what was measured."""
+"""The row of a moment of training: loss, seconds, and the measured values."""
 
 UNMEASURED = "unmeasured"
 """Marks a row whose measurement is still to come."""
 
 Measure = Callable[[int], Mapping[str, Any]]
-"""Called with the number of updates done; what it returns is kept under that number."""
+"""Called with the number of updates done; returns values for the row of that moment."""
 
 
 def follow(
@@ -40,16 +38,16 @@ def follow(
     also_at: Collection[int] = (),
     stop: Callable[[int, Row], bool] | None = None,
 ) -> tuple[dict[int, Row], Row | None]:
-    """Train and measure after each epoch; what was measured before a kill is kept, and training goes on from there.
+    """Train and measure after each epoch; an interrupted run is resumed with the values measured before.
 
     Args:
         watch: as for ``Trainer``; afterwards it has all readings, those from before a kill too.
         also_at: updates after which it is measured as well; an epoch then comes in parts.
-        stop: asked after each row whether the run is over, by its update and what is kept of it. Rows then have
-            ``"stuck"`` too, and there is one, without a measurement, for each part of an epoch that ends in it.
+        stop: a predicate of a row and its update that ends the run. Rows then have ``"stuck"`` too, and there is one,
+            without a measurement, for each part of an epoch that ends stuck.
 
     Returns:
-        What was measured, by number of updates, and, if the loss stopped being finite, where.
+        The rows by number of updates, and, if the loss stopped being finite, the update and message of that.
     """
     folder = work / "checkpoint"
     known = rows_so_far(work)
@@ -82,7 +80,10 @@ def follow(
 
 
 def rows_so_far(work: Path) -> dict[int, Row]:
-    """What ``follow`` has kept in this folder, by number of updates; a kill may have cut the last line short."""
+    """Return the rows that ``follow`` has written in this folder, by number of updates.
+
+    An interruption may have cut the last line short; it is left out.
+    """
     known = {}
     journal = _journal(work)
     for line in journal.read_text().splitlines() if journal.is_file() else []:
@@ -94,13 +95,13 @@ def rows_so_far(work: Path) -> dict[int, Row]:
     return known
 
 
-def kept_weights(run: Callable[..., Any], config: Any, work: Path, names: Iterable[str]) -> Path:
-    """The folder with these weights of a run: beside ``work`` if it has run, or else trained within it now.
+def weights_folder(run: Callable[..., Any], config: Any, work: Path, names: Iterable[str]) -> Path:
+    """Return the folder with these weights of a run: beside ``work`` if it has run, else within it, trained now.
 
     If another process is at that run, its end is awaited.
     """
     folder = work.parent / identify(config)
-    with claimed(work.parent, config, wait=True):
+    with locked(work.parent, config, wait=True):
         if all((folder / name).is_file() for name in names):
             return folder
     folder = work / "trained" / identify(config)

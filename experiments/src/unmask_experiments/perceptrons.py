@@ -1,4 +1,4 @@
-"""What the runs of the two papers on perceptrons share: the network, its objectives and data, and what it costs."""
+"""The network of the two papers on perceptrons, with its objectives, its data and its cost."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class WeightPenalty:
     weight: float
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
-        """The loss of one update."""
+        """Return the loss of one update."""
         assert isinstance(model, nn.Module)
         squares = [matrix.square().sum() for matrix in model.parameters() if matrix.ndim > 1]
         return self.objective(model, images, labels, step=step) + self.weight / 2 * torch.stack(squares).sum()
 
 
 def perceptron(data: Dataset, widths: tuple[int, ...], seed: int) -> nn.Module:
-    """The papers' network: ReLU layers of these widths, Xavier-uniform weights, zero biases.
+    """Build the papers' network: ReLU layers of these widths, Xavier-uniform weights, zero biases.
 
     Example:
         >>> from unmask.data import load
@@ -60,8 +60,8 @@ def perceptron(data: Dataset, widths: tuple[int, ...], seed: int) -> nn.Module:
     )
 
 
-def surrogate(data: Dataset, widths: tuple[int, ...], *, updates: int, seed: int) -> nn.Module:
-    """Another network of the same kind, trained shortly with Adam at 0.001 from weights and an order of its own."""
+def surrogate_network(data: Dataset, widths: tuple[int, ...], *, updates: int, seed: int) -> nn.Module:
+    """Train another network of the same kind shortly, with Adam at 0.001, from weights and an order of its own."""
     own = derive_seed(seed, "surrogate") % 2**31
     model = perceptron(data, widths, own)
     for _ in Trainer(updates=updates, seed=own)(model, data):
@@ -70,7 +70,7 @@ def surrogate(data: Dataset, widths: tuple[int, ...], *, updates: int, seed: int
 
 
 def with_label_noise(data: Dataset, share: float, seed: int) -> Dataset:
-    """The data with this share of the labels replaced by another class, drawn evenly.
+    """Return the data with this share of the labels replaced by another class, drawn evenly.
 
     Example:
         >>> from unmask.data import load
@@ -88,13 +88,13 @@ def with_label_noise(data: Dataset, share: float, seed: int) -> Dataset:
 
 
 SIZES = {"mnist": (50_000, 784), "digits": (1_078, 64)}
-"""Training images and pixels of the data sets that the runs use."""
+"""Training images and pixels of each data set."""
 
 
 def operations(
     data: str, widths: tuple[int, ...], *, images: int, passes: float = 1.0, precision: str = "float32"
 ) -> float:
-    """Floating-point operations, about, of training on so many images (updates times batch size).
+    """Estimate the floating-point operations of training on so many images (updates times batch size).
 
     Two for each weight in the forward pass and four in the backward pass; ``passes`` in units of that; float64 counts
     double.
@@ -109,7 +109,7 @@ def operations(
 
 
 def speed(updates: int = 20) -> float:
-    """Floating-point operations per second that training a perceptron reaches here, from a short measurement."""
+    """Measure for a moment how many floating-point operations per second the training of a perceptron reaches here."""
     data = Dataset(
         name="noise",
         images=torch.rand(125 * updates, 1, 28, 28),

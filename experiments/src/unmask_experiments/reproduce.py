@@ -1,4 +1,4 @@
-"""Run what an artefact needs, compute it, and write ``ID.json`` and ``ID.svg``; and the table of them all."""
+"""Do the runs of an artefact, compute it, and write ``ID.json``, ``ID.svg`` and the table of all artefacts."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
+from platformdirs import user_cache_path
+
 from unmask.files import write_atomically
 from unmask_experiments import PAPERS
-from unmask_experiments.artefact import Artefact, Outcome, Runs, quantity
-from unmask_experiments.artefact import curve as to_series
+from unmask_experiments.artefact import Artefact, ArtefactContent, Runs, mean_with_interval, series_of
 from unmask_experiments.drawing import draw
-from unmask_experiments.moments import finite
 from unmask_experiments.perceptrons import speed
 from unmask_experiments.summary import Titled, summary
-from unmask_experiments.sweeps import environment, identify, read_run, sweep
+from unmask_experiments.sweeps import ProgressCallback, finite, identify, read_run, run_environment, sweep
 
 FORMAT = "unmask-artefact/1"
 
 MEASURING = 0.15
-"""What measuring adds to training, as a share of it."""
+"""The time of measuring, as a share of that of training."""
 
 Profile = Literal["smoke", "quick", "paper"]
 
 
 class Paper(Titled, Protocol):
-    """What a paper's module offers."""
+    """The module of a paper."""
 
     SMOKE: Any
     QUICK: Any
     PAPER: Any
 
     def grid(self, profile: Any, *, seeds: int) -> list[Any]:
-        """All runs, the most telling first; the further seeds only where intervals are wanted."""
+        """Return all runs, the most telling first; the further seeds only where intervals are wanted."""
         ...
 
     def cost(self, config: Any) -> float:
-        """The length of a run relative to others."""
+        """Return the length of a run relative to others."""
         ...
 
     def run(self, config: Any, *, work: Path | None, progress: Callable[[float], None]) -> dict[str, Any]:
-        """One run."""
+        """Do one run."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """A paper at one length: which runs it needs, and the artefacts computed from them.
+    """A paper at one length: its runs, and the artefacts computed from them.
 
     Attributes:
         paper: a module such as ``unmask_experiments.yanagita2018``.
-        folder: where ``ID.json``, ``ID.svg`` and ``runs/HASH.json`` go, e.g. ``results/yanagita2018``.
-        work: checkpoints and weights; kept apart from the results.
+        folder: for ``ID.json``, ``ID.svg`` and ``runs/HASH.json``, e.g. ``results/yanagita2018``.
+        work: a folder for checkpoints and weights, apart from the results.
 
     Raises:
         ValueError: unknown profile, or fewer than one seed.
@@ -79,7 +79,7 @@ class Reproduction:
         return getattr(self.paper, self.profile.upper())
 
     def artefacts(self, name: str | None = None) -> list[Artefact]:
-        """The one so called, or all.
+        """Return the artefact of this name, or all.
 
         Raises:
             ValueError: no such artefact; the message lists the known ones.
@@ -92,7 +92,7 @@ class Reproduction:
         return [known[name]]
 
     def needed(self, name: str | None = None) -> list[Any]:
-        """The runs, in the grid's order, that one artefact is computed from, or all but those done on request."""
+        """Return the runs, in the grid's order, of one artefact, or of all but those done on request."""
         asked = [one for one in self.artefacts(name) if name or not one.on_request]
         wanted = {identify(config) for one in asked for config in one.needs(self.config)}
         return [
@@ -107,9 +107,9 @@ class Reproduction:
         *,
         jobs: int = 1,
         ray: str | None = None,
-        report: Callable[[float], None] | None = None,
+        on_progress: ProgressCallback | None = None,
     ) -> list[Path]:
-        """Do the runs that are missing, here or on the Ray cluster at that address; returns their records' paths."""
+        """Do the runs that are missing, here or on the Ray cluster at that address; return their records' paths."""
         return sweep(
             self.paper.run,
             self.needed(name),
@@ -118,13 +118,13 @@ class Reproduction:
             jobs=jobs,
             ray=ray,
             cost=self.paper.cost,
-            report=report,
+            on_progress=on_progress,
         )
 
     def compute(self, name: str | None = None) -> Iterator[dict[str, Any]]:
         """Compute the artefacts from what has finished, write ``ID.json`` and ``ID.svg``, and yield each record.
 
-        What is missing is named in the record; nothing is put in its place.
+        Missing runs are named in the record; nothing is put in their place.
 
         Raises:
             ValueError: a run's record is half-written or was edited.
@@ -141,15 +141,15 @@ class Reproduction:
             yield record
 
     def _record(self, artefact: Artefact, found: dict[str, dict[str, Any]], missing: Sequence[Any]) -> dict[str, Any]:
-        outcome: Outcome = artefact.compute(Runs(found, self.config, self.seeds))
+        content: ArtefactContent = artefact.compute(Runs(found, self.config, self.seeds))
         records = list(found.values())
-        here = environment(0)
+        here = run_environment(0)
         table = {
             "rows": list(artefact.rows),
             "columns": list(artefact.columns),
             "over": artefact.over,
             "means": list(artefact.means),
-            "notes": dict(outcome.notes),
+            "notes": dict(content.notes),
         }
         return {
             "format": FORMAT,
@@ -167,22 +167,22 @@ class Reproduction:
             "runs": sorted(found),
             "missing": [_differing(config, self.config) for config in missing],
             "published": dict(artefact.published),
-            "measured": {key: quantity(values) for key, values in outcome.measured.items() if values},
-            "series": {name: to_series(points) for name, points in outcome.series.items()},
+            "measured": {key: mean_with_interval(values) for key, values in content.measured.items() if values},
+            "series": {name: series_of(points) for name, points in content.series.items()},
             "panels": [asdict(panel) for panel in artefact.panels],
-            "images": {name: [list(row) for row in rows] for name, rows in outcome.images.items()},
-            "claims": list(outcome.claims),
+            "images": {name: [list(row) for row in rows] for name, rows in content.images.items()},
+            "claims": list(content.claims),
             "story": artefact.story,
         } | ({"table": table} if artefact.rows else {})
 
 
 def _differing(config: Any, profile: Any) -> dict[str, Any]:
-    """A configuration by what differs from its profile, with its seed."""
+    """Return the settings of a configuration that differ from its profile, with its seed."""
     return {key: value for key, value in asdict(config).items() if key == "seed" or value != asdict(profile)[key]}
 
 
 def find_paper(name: str) -> Paper:
-    """The module of a paper.
+    """Return the module of a paper.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.
@@ -208,17 +208,17 @@ def reproduce(
     results: Path = Path("results"),
     work: Path | None = None,
     run: bool = True,
-    report: Callable[[float], None] | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """What ``unmask reproduce`` does: run what is missing, write the artefacts and ``results/README.md``.
+    """Do the missing runs, write the artefacts and ``results/README.md``, and yield each artefact's record.
 
     Args:
         name: a key of ``PAPERS``; ``artefact``: one of its artefacts, by default all.
         results: the folder with a sub-folder for each paper.
-        work: where checkpoints and weights go; by default ``default_work(name)``.
-        jobs: how many local processes; ``ray``: the address of a Ray cluster to run on instead.
+        work: the folder of checkpoints and weights; by default ``default_work(name)``.
+        jobs: number of local processes; ``ray``: the address of a Ray cluster to run on instead.
         run: False computes from the records that are there.
-        report: called about once a second with the share of the runs that is done.
+        on_progress: called about once a second with the share of the runs that is done.
 
     Raises:
         ValueError: an unknown paper, artefact or profile, or a run's record that is damaged.
@@ -228,14 +228,14 @@ def reproduce(
         paper=find_paper(name), folder=results / name, work=work or default_work(name), profile=profile, seeds=seeds
     )
     if run:
-        made.run(artefact, jobs=jobs, ray=ray, report=report)
+        made.run(artefact, jobs=jobs, ray=ray, on_progress=on_progress)
     yield from made.compute(artefact)
     text = summary(results, [find_paper(one) for one in PAPERS])
     write_atomically(results / "README.md", text.encode())
 
 
 def listing(name: str, *, profile: Profile = "paper", seeds: int = 3, jobs: int = 1) -> list[tuple[str, str, float]]:
-    """Each artefact, what it shows, and the seconds it would take here if nothing had been run yet, about.
+    """Return each artefact, its subject, and the seconds, about, that it would take here if nothing had been run yet.
 
     Artefacts share runs, so that all of them together take less than the sum.
     """
@@ -248,11 +248,11 @@ def listing(name: str, *, profile: Profile = "paper", seeds: int = 3, jobs: int 
 
 
 def default_work(paper: str) -> Path:
-    """Where checkpoints and weights go: ``$UNMASK_WORK``, else the user's cache.
+    """Return the folder of checkpoints and weights: in ``$UNMASK_WORK``, else in the user's cache.
 
     Example:
         >>> default_work("yue2017").name
         'yue2017'
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unmask" / "runs"
+    cache = user_cache_path("unmask", appauthor=False) / "runs"
     return Path(os.environ.get("UNMASK_WORK") or cache) / paper

@@ -147,7 +147,7 @@ class _Folded(torch.autograd.Function):
 def _added_up(
     sent: Tensor, size: torch.Size, stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]
 ) -> Tensor:
-    """What filter places (N, rows, columns, positions down, positions across) send back, added up at the pixels.
+    """Add up at the pixels the gradients of filter places (N, rows, columns, positions down, positions across).
 
     As ``fold`` does it, but place by place and not image by image: two thirds of its time at 32 images of MNIST.
     """

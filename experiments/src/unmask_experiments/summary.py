@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from unmask.reports.words import listing, quantity
+from unmask.reports import listing, quantity
 from unmask_experiments.artefact import Artefact
-from unmask_experiments.zoo.page import section
+from unmask_experiments.zoo_page import section
 
 
 class Titled(Protocol):
-    """What the table of results needs of a paper's module."""
+    """The part of a paper's module that the table of results needs."""
 
     NAME: str
     TITLE: str
@@ -38,10 +38,10 @@ VERDICTS = ("reproduced", "partly", "not reproduced", "open", "not judged")
 
 
 def summary(results: Path, papers: Sequence[Titled]) -> str:
-    """``results/README.md``: every artefact and claim of these papers, published beside measured, from ``ID.json``.
+    """Return ``results/README.md``: every artefact and claim of these papers, published beside measured.
 
-    Of each paper first what was found, in short, then its claims, then one section for each artefact. Then what the
-    zoo came to, from ``zoo.json``.
+    Each paper has its results in short, then its claims, then one section for each artefact, from ``ID.json``. The zoo
+    follows, from ``zoo.json``.
     """
     made = "Generated from the records beside it by `unmask reproduce` and `unmask zoo`; do not edit."
     lines = ["# Results", "", made, "", INTERVALS, ""]
@@ -67,20 +67,20 @@ def summary(results: Path, papers: Sequence[Titled]) -> str:
 
 
 def _in_short(text: str, records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was found at the paper's length, with what was measured in place of ``{artefact: key}``."""
+    """Return the results at the paper's length in short, with measured values in place of ``{artefact: key}``."""
     if any(record["profile"] != "paper" for record in records):
         return []
     found = {record["artefact"]: record["measured"] for record in records}
 
     def fill(match: re.Match[str]) -> str:
         artefact, _, key = match[1].partition(": ")
-        return _told(found.get(artefact, {}), key)
+        return _in_words(found.get(artefact, {}), key)
 
     return [re.sub(r"\{([^{}]+)\}", fill, text), ""]
 
 
 def _overview(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """All claims of a paper with their verdicts; the evidence stands with the artefact."""
+    """Return all claims of a paper with their verdicts; the evidence is beside the artefact."""
     counts = Counter(one["verdict"] for record in records for one in record["claims"])
     rows = [
         f"| {record['artefact']}{_short(record)} | {one['claim']} | {one['verdict']} |"
@@ -100,14 +100,14 @@ def _overview(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _choices(choices: Mapping[str, str]) -> list[str]:
-    """What the paper leaves open, folded."""
+    """Return the choices that the paper leaves open, folded."""
     rows = [f"- **{name}**: {text}" for name, text in choices.items()]
     return ["<details><summary>What the paper leaves open, and how it is read here</summary>", "", *rows, "",
             "</details>", ""]  # fmt: skip
 
 
 def _artefact(record: Mapping[str, Any]) -> list[str]:
-    """One artefact: its figure if there is one, what it means, its numbers, and the evidence for its claims."""
+    """Return the section of one artefact: its figure, its story, its numbers, and the evidence for its claims."""
     name = f"{record['paper']}/{record['artefact']}"
     lines = [f"### {name}{_short(record)}: {record['shows']}", ""]
     if record["panels"] or record["images"]:
@@ -120,12 +120,12 @@ def _artefact(record: Mapping[str, Any]) -> list[str]:
 
 
 def _story(record: Mapping[str, Any]) -> str:
-    """What it means, with what was measured in place of ``{key}``."""
-    return re.sub(r"\{([^{}]+)\}", lambda match: _told(record["measured"], match[1]), record["story"])
+    """Return the story of an artefact with measured values in place of ``{key}``."""
+    return re.sub(r"\{([^{}]+)\}", lambda match: _in_words(record["measured"], match[1]), record["story"])
 
 
-def _told(measured: Mapping[str, Any], key: str) -> str:
-    """A quantity's mean with its interval, or after ``, each`` its value at every seed."""
+def _in_words(measured: Mapping[str, Any], key: str) -> str:
+    """Return a quantity's mean with its interval, or after ``, each`` its value at every seed."""
     one = measured.get(key.removesuffix(", each"))
     if one is None or not key.endswith(", each"):
         return _words(one)
@@ -133,7 +133,7 @@ def _told(measured: Mapping[str, Any], key: str) -> str:
 
 
 def _list(record: Mapping[str, Any]) -> list[str]:
-    """Quantities below each other: those that are published, or else some that were measured."""
+    """Return a list of the published quantities, or of some measured ones where none is published."""
     rows = []
     for key in list(record["published"]) or list(record["measured"])[:8]:
         one, published = record["measured"].get(key), record["published"].get(key)
@@ -143,21 +143,21 @@ def _list(record: Mapping[str, Any]) -> list[str]:
 
 
 def _grid(record: Mapping[str, Any]) -> list[str]:
-    """A table of its own: in each cell what was measured and, after a stroke, what was published."""
+    """Return a table with the measured value in each cell and, after a stroke, the published one."""
     table = record["table"]
     legend = f"In each cell: measured (95 % over {table['over']}), then what was published."
-    head = [one if one in table["rows"] else _noted(table, one) for one in table["columns"]]
+    head = [one if one in table["rows"] else _with_note(table, one) for one in table["columns"]]
     lines = [legend, "", f"| | n {table['over']} | " + " | ".join(head) + " |", "|---" * (len(head) + 2) + "|"]
     for row in table["rows"]:
         keys = [f"{row} {column}" for column in table["columns"]]
         words = [_cell(record, row, column) for column in table["columns"]]
         found = [one for key in keys if (one := record["measured"].get(key))]
-        lines.append(f"| {_noted(table, row)} | {_number_of(found, table['over'])} | " + " | ".join(words) + " |")
+        lines.append(f"| {_with_note(table, row)} | {_number_of(found, table['over'])} | " + " | ".join(words) + " |")
     return [*lines, ""]
 
 
-def _noted(table: Mapping[str, Any], name: str) -> str:
-    """A row's or a column's name, with what a reader must know of it."""
+def _with_note(table: Mapping[str, Any], name: str) -> str:
+    """Return the name of a row or a column, with its note."""
     return f"{name} ({table['notes'][name]})" if name in table["notes"] else name
 
 
@@ -171,7 +171,7 @@ def _cell(record: Mapping[str, Any], row: str, column: str) -> str:
 
 
 def _number_of(cells: Sequence[Mapping[str, Any]], over: str) -> str:
-    """How many seeds the cells of a row rest on, or of whatever else their intervals are over."""
+    """Return the number of seeds behind the cells of a row, or of the things that their intervals are over."""
     seeds = {len(one["values"]) for one in cells if "runs" not in one}
     others = {one["runs"] for one in cells if "runs" in one}
     counts = (seeds if over == "seeds" else others) or {0}
@@ -179,7 +179,7 @@ def _number_of(cells: Sequence[Mapping[str, Any]], over: str) -> str:
 
 
 def _short(record: Mapping[str, Any]) -> str:
-    """What a reader must know about a row: a shorter profile, or runs that are missing."""
+    """Return the remark on a shorter profile, or on missing runs."""
     notes = [] if record["profile"] == "paper" else [f"profile {record['profile']}"]
     notes += [f"{quantity(len(record['missing']), 'run')} missing"] if record["missing"] else []
     return f" ({', '.join(notes)})" if notes else ""

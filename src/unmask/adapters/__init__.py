@@ -1,4 +1,4 @@
-"""Other people's models and attacks, made to fit; their libraries are loaded when first needed.
+"""Models and attacks of other libraries, which are loaded when they are first needed.
 
 Models become modules from images in [0, 1] to logits: ``normalised``, ``timm``, ``hugging_face``; ``onnx`` and
 ``black_box`` give no gradients. Attacks become callables ``attack(model, images, labels) -> images``, for an audit's

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 
 class BlackBox(nn.Module):
-    """A function of numpy arrays as a model; whoever asks it for a gradient is told that there is none.
+    """A function of numpy arrays as a model; asking it for a gradient raises an error.
 
     Were the images merely handed over, their gradient would come back as zero, and the model would look robust.
     """
@@ -28,7 +28,7 @@ class BlackBox(nn.Module):
         self.training = False
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores (N, K), in the images' precision or a finer one.
+        """Return scores (N, K), in the images' precision or a finer one.
 
         Raises:
             NoGradientError: the images ask for a gradient.
@@ -40,7 +40,7 @@ class BlackBox(nn.Module):
 
 
 def black_box(function: Callable[[Array], Any]) -> nn.Module:
-    """Any function from images (N, C, H, W) in [0, 1] to scores (N, K), both numpy arrays, as a model.
+    """Make a model of any function from images (N, C, H, W) in [0, 1] to scores (N, K), both numpy arrays.
 
     An audit runs on it what needs no gradient, and says what it could not run.
 
@@ -58,7 +58,7 @@ def black_box(function: Callable[[Array], Any]) -> nn.Module:
 
 
 def onnx(path: str | Path) -> nn.Module:
-    """A classifier in an ONNX file, run by onnxruntime, as a black box.
+    """Load a classifier from an ONNX file, run by onnxruntime, as a black box.
 
     Its one input takes images (N, C, H, W) in [0, 1] in the precision that the file says; its first output of floats
     is taken for the scores. A file made for batches of a fixed size is fed such batches.

@@ -1,4 +1,4 @@
-"""Other people's classifiers as models: images in [0, 1] in, logits out, gradients intact."""
+"""Classifiers of other libraries as models: images in [0, 1] in, logits out, gradients intact."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Normalised(nn.Module):
         self.training = _in_training(model)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K)."""
+        """Return logits (N, K)."""
         if self.mean.shape[1] not in (1, images.shape[1]):
             raise ValueError(f"mean: expected one per channel ({images.shape[1]}) or one, got {self.mean.shape[1]}")
         return self.model((images - self.mean.to(images)) / self.std.to(images))
 
 
 def normalised(model: Model, mean: float | Sequence[float], std: float | Sequence[float]) -> nn.Module:
-    """A model that wants normalised images, made to take images in [0, 1]: ``model((x - mean) / std)``.
+    """Make a model that wants normalised images take images in [0, 1]: ``model((x - mean) / std)``.
 
     Args:
         mean: one for each channel, or one for all; likewise ``std``. In units of [0, 1]: grey levels divided by 255.
@@ -55,7 +55,7 @@ def normalised(model: Model, mean: float | Sequence[float], std: float | Sequenc
 
 
 def timm(model: nn.Module) -> nn.Module:
-    """A classifier of timm, made to take images in [0, 1]: normalised as its ``pretrained_cfg`` says.
+    """Make a classifier of timm take images in [0, 1]: they are normalised as its ``pretrained_cfg`` says.
 
     Images must have the size that the network takes.
 
@@ -86,7 +86,7 @@ class Logits(nn.Module):
         self.training = _in_training(model)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K)."""
+        """Return logits (N, K)."""
         if self.size and images.shape[2:] != self.size:
             images = functional.interpolate(images, self.size, mode="bilinear", antialias=True)
         logits: Tensor = self.model(pixel_values=images).logits
@@ -94,7 +94,7 @@ class Logits(nn.Module):
 
 
 def hugging_face(model: nn.Module, processor: Any = None) -> nn.Module:
-    """An image classifier of transformers, made to take images in [0, 1] and to return its logits.
+    """Make an image classifier of transformers take images in [0, 1] and return its logits.
 
     With the model's image processor, images are resized (bilinear; a part of the model, so that epsilon is in the
     pixels of your own images) and normalised as it says, in torch, so that gradients pass. What else a processor may
@@ -122,7 +122,7 @@ def hugging_face(model: nn.Module, processor: Any = None) -> nn.Module:
 
 
 def _size(processor: Any) -> tuple[int, int] | None:
-    """Height and width of what goes into the network: after the crop, where there is one."""
+    """Return height and width of the network's input: after the crop, where there is one."""
     cropped = getattr(processor, "crop_size", None) if getattr(processor, "do_center_crop", False) else None
     wanted = cropped or getattr(processor, "size", None)
     if wanted is None:
@@ -136,5 +136,5 @@ def _size(processor: Any) -> tuple[int, int] | None:
 
 
 def _in_training(model: Model) -> bool:
-    """A wrapper is in training mode if what it wraps is, so that it does not look like a model left so by mistake."""
+    """Return True where a model is in training mode: its wrapper is then too, and an audit says so."""
     return isinstance(model, nn.Module) and model.training

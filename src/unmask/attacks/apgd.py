@@ -157,18 +157,18 @@ def _climb(
     ``loss_of`` takes the numbers of examples and returns the loss to climb for them.
     """
     threat, windows = attack.threat, _windows(attack.steps)
-    run = _begin(threat, images, best.standing(), seed=seed)
+    run = _begin(threat, images, best.remaining(), seed=seed)
     if not len(run.rows):
         return
     for step in range(attack.steps):
         true = labels[run.rows]
         at = input_gradient(model, run.x, true, loss=loss_of(run.rows), layout=layout)
         run.note(at)
-        fallen = misclassified(at.logits, true)
-        if fallen.any():
-            best.offer(run.x, fallen, at.loss, run.rows)
-            run.keep(~fallen)
-        if fallen.all():
+        fooled = misclassified(at.logits, true)
+        if fooled.any():
+            best.offer(run.x, fooled, at.loss, run.rows)
+            run.keep(~fooled)
+        if fooled.all():
             return
         if step in windows:
             run.halve(windows[step])

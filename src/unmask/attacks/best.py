@@ -14,7 +14,7 @@ class Best:
 
     Attributes:
         images: those points; before any is offered, the images themselves.
-        fallen: True where they are misclassified, bool (N,).
+        fooled: True where they are misclassified, bool (N,).
         loss: their losses, (N,).
 
     Example:
@@ -27,20 +27,20 @@ class Best:
 
     def __init__(self, images: Tensor) -> None:
         self.images = images.clone()
-        self.fallen = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        self.fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         self.loss = torch.full((len(images),), -torch.inf, dtype=images.dtype, device=images.device)
 
-    def offer(self, points: Tensor, fallen: Tensor, loss: Tensor, rows: Tensor | slice = ALL) -> None:
+    def offer(self, points: Tensor, fooled: Tensor, loss: Tensor, rows: Tensor | slice = ALL) -> None:
         """Keep the points that are stronger than those held; they belong to the examples ``rows``."""
-        held, already = self.loss[rows], self.fallen[rows]
-        better = (fallen & ~already) | ((fallen == already) & (loss > held))
+        held, already = self.loss[rows], self.fooled[rows]
+        better = (fooled & ~already) | ((fooled == already) & (loss > held))
         self.images[rows] = torch.where(as_images(better), points, self.images[rows])
         self.loss[rows] = torch.where(better, loss.to(held.dtype), held)
-        self.fallen[rows] = already | fallen
+        self.fooled[rows] = already | fooled
 
-    def standing(self) -> Tensor:
+    def remaining(self) -> Tensor:
         """Return the numbers of the examples that are still classified correctly."""
-        return (~self.fallen).nonzero().squeeze(1)
+        return (~self.fooled).nonzero().squeeze(1)
 
 
 def misclassified(logits: Tensor, labels: Tensor) -> Tensor:

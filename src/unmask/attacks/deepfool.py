@@ -90,11 +90,11 @@ class DeepFool(BoundedAttack):
                 logits = model(point)
                 if step == 0:
                     ranked = logits.detach().topk(min(self.candidates, logits.shape[1]), dim=1).indices
-                standing = logits.argmax(1) == labels[rows]
-                if not standing.any():
+                remaining = logits.argmax(1) == labels[rows]
+                if not remaining.any():
                     break
                 move = _nearest_boundary(logits, point, labels[rows], ranked[rows], self.norm)
-                rows, move = rows[standing], move[standing]
+                rows, move = rows[remaining], move[remaining]
                 change[rows] += move
                 found[rows] = (images[rows] + (1 + self.overshoot) * change[rows]).clamp_(0, 1)
         return found

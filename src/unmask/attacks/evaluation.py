@@ -102,7 +102,8 @@ def attack_batch(
     Example:
         >>> from unmask.attacks import FGSM
         >>> image, label = torch.tensor([0.6, 0.4]).view(1, 1, 1, 2), torch.tensor([0])
-        >>> attack_batch(lambda x: x.flatten(1).round(), [FGSM(0.2)], image, label, proxy=lambda x: x.flatten(1)).correct
+        >>> rounded, smooth = lambda x: x.flatten(1).round(), lambda x: x.flatten(1)
+        >>> attack_batch(rounded, [FGSM(0.2)], image, label, proxy=smooth).correct
         tensor([False])
     """
     target, judge = model if proxy is None else proxy, judge or model

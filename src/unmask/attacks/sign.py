@@ -89,21 +89,21 @@ class RFGSM(BoundedAttack):
         return _from_offset(self.threat, images.detach(), start, direction, alpha)
 
     def sweep(self, model: Model, images: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Iterator[Tensor]:
-        """Yield adversarial images for each epsilon in turn, from one gradient at one random corner ``x + alpha s``.
+        """Yield adversarial images for each epsilon in turn.
 
-        All epsilons share one alpha: where it is None, half of the largest epsilon. An epsilon below alpha takes no
-        gradient step: the corner is cut down to epsilon. For half of each epsilon call ``replace(epsilon=...)`` one by
-        one.
+        With ``alpha`` they take one gradient, at one random corner ``x + alpha s``; an epsilon below alpha takes no
+        gradient step: the corner is cut down to epsilon. Without, each epsilon has a corner of its own, half of it
+        away, and a gradient there.
         """
+        if self.alpha is None:
+            yield from super().sweep(model, images, labels, epsilons=epsilons)
+            return
         check_batch(images, labels)
-        threats = [self.threat.scaled(epsilon) for epsilon in epsilons]
-        largest = max((threat.epsilon for threat in threats), default=0.0)
-        alpha = largest / 2 if self.alpha is None else self.alpha
-        start = self._start(images.detach(), alpha)
+        start = self._start(images.detach(), self.alpha)
         with undisturbed(model, seed=self.seed):
             direction = input_gradient(model, start, labels, loss=self.loss).gradient
-        for threat in threats:
-            yield _from_offset(threat, images.detach(), start, direction, alpha)
+        for threat in map(self.threat.scaled, epsilons):
+            yield _from_offset(threat, images.detach(), start, direction, self.alpha)
 
     def _start(self, images: Tensor, alpha: float) -> Tensor:
         """Return the random corner ``x + alpha s``, cut to [0, 1]."""

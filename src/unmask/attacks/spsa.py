@@ -79,9 +79,9 @@ class SPSA(BoundedAttack):
             state = _begin(images.detach(), labels, seed=derive_seed(self.seed, "directions"))
             for step in range(self.steps + 1):
                 logits = model(laid_out(state.x, layout))
-                fallen = misclassified(logits, state.labels)
-                best.offer(state.x, fallen, self.loss(logits, state.labels), state.rows)
-                state = _State(*(one[~fallen] for one in state))
+                fooled = misclassified(logits, state.labels)
+                best.offer(state.x, fooled, self.loss(logits, state.labels), state.rows)
+                state = _State(*(one[~fooled] for one in state))
                 if step == self.steps or not len(state.rows):
                     break
                 gradient = self._gradient(model, state, step, layout)
@@ -125,7 +125,7 @@ class SPSA(BoundedAttack):
 
 
 class _State(NamedTuple):
-    """The state of an ascent, one row per example still classified correctly; Adam's moments ``first`` and ``second``."""
+    """The state of an ascent, one row per example still classified correctly; ``first``, ``second``: Adam's moments."""
 
     rows: Tensor
     labels: Tensor

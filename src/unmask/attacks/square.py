@@ -86,7 +86,7 @@ class Square(BoundedAttack):
                 logits, true = model(laid_out(points, layout)), labels[rows]
                 return misclassified(logits, true), margin(logits, true)
 
-            everyone = best.standing()
+            everyone = best.remaining()
             best.offer(images.detach(), *ask(images, everyone), everyone)
             for restart in range(self.restarts):
                 self._search(ask, best, images.detach(), seed=derive_seed(self.seed, "restart", restart))
@@ -96,21 +96,21 @@ class Square(BoundedAttack):
         self, ask: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], best: Best, images: Tensor, *, seed: int
     ) -> None:
         """Run one restart and offer what it finds to ``best``."""
-        state = _begin(self.threat, images, best.standing(), seed=seed)
+        state = _begin(self.threat, images, best.remaining(), seed=seed)
         for query in range(self.queries):
             if not len(state.rows):
                 return
             up = self._proposal(state, query) if query else state.up
             points = torch.where(up, state.high, state.low)
-            fallen, margins = ask(points, state.rows)
+            fooled, margins = ask(points, state.rows)
             better = margins >= state.margin
             state = state._replace(
                 up=torch.where(as_images(better), up, state.up),
                 margin=torch.where(better, margins, state.margin),
             )
-            if fallen.any():
-                best.offer(points, fallen, margins, state.rows)
-                state = _State(*(one[~fallen] for one in state))
+            if fooled.any():
+                best.offer(points, fooled, margins, state.rows)
+                state = _State(*(one[~fooled] for one in state))
         last = torch.where(state.up, state.high, state.low)
         best.offer(last, torch.zeros_like(state.rows, dtype=torch.bool), state.margin, state.rows)
 

@@ -61,9 +61,9 @@ def examples(
     attacks: Sequence[str],
     classes: Sequence[str] | None = None,
 ) -> list[Example]:
-    """Choose examples worth a look: those that the reference attack left standing and another felled, and some of the rest.
+    """Choose examples worth a look: those that only another attack than the reference fooled, and some of the rest.
 
-    Of each kind the attacks that felled them take turns, so that as many attacks as possible can be seen at work; how
+    Of each kind the attacks that fooled the model take turns, so that as many attacks as possible can be seen at work; how
     many there are is in ``EXAMPLES`` and ``EXAMPLE_BYTES``.
 
     Args:

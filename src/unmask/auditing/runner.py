@@ -1,4 +1,4 @@
-"""The runner of an audit: attack a model in several ways, ask each probe, decide, and put everything into one report."""
+"""The runner of an audit: attack a model in several ways, ask each probe, decide, and report."""
 
 from __future__ import annotations
 

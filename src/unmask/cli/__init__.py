@@ -1,10 +1,22 @@
-"""The command line. Commands import what they need when they run, so ``unmask --help`` is there at once."""
+"""The command line: one command per file. Commands import torch when they run, so ``unmask --help`` is immediate.
+
+| file            | content                                                                      |
+|-----------------|------------------------------------------------------------------------------|
+| audit.py ...    | ``unmask audit`` and each other command, in a file of its name               |
+| options.py      | options that several commands share, and the types of their values           |
+| loading.py      | data, models, devices and the user's own factories, by name                  |
+| attacks.py      | attacks by name, with the settings that their classes have                   |
+| objectives.py   | objectives of training, likewise                                             |
+| settings.py     | ``--set NAME=VALUE``                                                         |
+| progress.py     | the progress bar                                                             |
+| processes.py    | one command in several processes                                             |
+| training_log.py | the lines that ``unmask train`` prints                                       |
+| plugins.py      | commands of other distributions                                              |
+"""
 
 from __future__ import annotations
 
-import sys
 import traceback
-from importlib.metadata import entry_points
 
 import click
 
@@ -14,9 +26,12 @@ from unmask.cli.audit import audit
 from unmask.cli.demo import demo
 from unmask.cli.diff import diff
 from unmask.cli.page import page
-from unmask.cli.several import Stopped
+from unmask.cli.plugins import plugins
+from unmask.cli.processes import Stopped
 from unmask.cli.train import train
 from unmask.cli.verify import verify
+
+__all__ = ["main"]
 
 
 class _Commands(click.Group):
@@ -51,10 +66,5 @@ def main(show_traceback: bool) -> None:
     """Tell whether a neural network's robustness is real or only gradient masking."""
 
 
-for command in (demo, audit, verify, diff, page, train, attack):
+for command in (demo, audit, verify, diff, page, train, attack, *plugins()):
     main.add_command(command)
-for entry in entry_points(group="unmask.commands"):
-    main.add_command(entry.load(), entry.name)
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import click
 
-from unmask.cli.options import FOLDER, progress_bar
+from unmask.cli.options import FOLDER
+from unmask.cli.progress import progress_bar
+
+__all__ = ["demo"]
 
 
 @click.command()
 @click.option(
-    "--out", type=FOLDER, default="unmask-demo", show_default=True, help="Where to write the page and records."
+    "--out", type=FOLDER, default="unmask-demo", show_default=True, help="Folder for the page and the records."
 )
 def demo(out: Path) -> None:
     """Train four classifiers on embedded digits, audit them, and write one page that sets them side by side.
@@ -22,18 +25,17 @@ def demo(out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from unmask import demo as experiment
+    from unmask import demo as candidates
     from unmask.reports import SUMMARY_COLUMNS, answer, summary_rows, write_page
 
     started = time.perf_counter()
     reports = []
-    with progress_bar() as bar:
-        task = bar.add_task("training", total=1.0)
-        for report in experiment.run(lambda stage, share: bar.update(task, description=stage, completed=share)):
+    with progress_bar("training") as bar:
+        for report in candidates.run(bar.stage):
             reports.append(report)
-            click.echo(f"{report.subject}: {answer(report)}")
+            click.echo(f"{report.model_name}: {answer(report)}")
             report.to_json(out / f"{len(reports)}.json")
-    table = Table(*SUMMARY_COLUMNS, title=f"Digits, L-infinity epsilon {experiment.EPSILON}")
+    table = Table(*SUMMARY_COLUMNS, title=f"Digits, L-infinity epsilon {candidates.EPSILON}")
     for row in summary_rows(reports):
         table.add_row(*row)
     Console().print(table)

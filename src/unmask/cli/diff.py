@@ -8,6 +8,8 @@ import click
 
 from unmask.cli.options import FILE
 
+__all__ = ["diff"]
+
 
 @click.command()
 @click.argument("before", type=FILE)
@@ -17,12 +19,10 @@ def diff(before: Path, after: Path) -> None:
 
     Both must be of the same images and epsilon: accuracies are compared example by example.
     """
-    from unmask.reports import answer
-    from unmask.reports.comparison import cautions, compare
-    from unmask.reports.record import AuditRecord
+    from unmask.reports import AuditRecord, answer, cautions, compare
 
     old, new = AuditRecord.from_json(before), AuditRecord.from_json(after)
     changes = compare(old, new)
-    click.echo(f"before, {old.subject}: {answer(old)}\nafter, {new.subject}: {answer(new)}\n")
+    click.echo(f"before, {old.model_name}: {answer(old)}\nafter, {new.model_name}: {answer(new)}\n")
     for line in (*changes, *cautions(old, new)):
         click.echo(line)

@@ -8,56 +8,52 @@ from typing import TYPE_CHECKING
 
 import click
 
-from unmask.cli.following import follow, tell_accuracy, tell_readings, tell_what_next
-from unmask.cli.objective import OBJECTIVES, changed_by, make_objective
+from unmask.cli.loading import find_device, find_model, load_data
+from unmask.cli.objectives import make_objective, objective_option, refuse_meaningless
 from unmask.cli.options import (
     EPSILON,
     FILE,
     FOLDER,
-    NamedOrOwn,
+    Named,
+    RegistryOption,
     data_options,
-    find_device,
-    find_model,
-    load_data,
     model_options,
     run_options,
 )
-from unmask.cli.several import launch_all, member, processes, spread_options
+from unmask.cli.processes import launch_all, member, processes, spread_options
+from unmask.cli.settings import set_option, with_settings
+from unmask.cli.training_log import follow, tell_accuracy, tell_readings, tell_what_next
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from unmask.data import Dataset
     from unmask.numerics import Model
     from unmask.training.optimizers import Schedule
+    from unmask.training.watch import Watch
+
+__all__ = ["train"]
 
 WEIGHTS = "weights.safetensors"
+"""The file in --out that holds the weights at the end."""
 
 WATCHED = 500
-"""On so many of the training images masking is looked for."""
+"""The number of training images on which masking is looked for."""
 
-OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-double-corrected", "adam-literal")
+
+def _optimizers() -> list[str]:
+    from unmask.training.optimizers import OPTIMIZERS
+
+    return list(OPTIMIZERS)
 
 
 @click.command()
 @model_options
 @data_options
-@click.option(
-    "--objective",
-    type=NamedOrOwn(OBJECTIVES),
-    default="normal",
-    show_default=True,
-    help="What to train on; what each is and costs is in help(unmask.training.objectives). Or one of your own, FILE.py:FACTORY: "
-    "what FACTORY() or, with --epsilon, FACTORY(epsilon=...) returns.",
-)
+@objective_option
 @click.option("--epsilon", type=EPSILON, help="L-infinity bound that the objective trains against.")
-@click.option(
-    "--set",
-    "changed",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Another value for a setting of the objective or of its attack, such as weight=5 or steps=40; give several.",
-)
+@set_option
 @click.option(
     "--source",
     "sources",
@@ -71,10 +67,11 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-do
 @click.option("--batch-size", type=click.IntRange(1), default=125, show_default=True)
 @click.option(
     "--optimizer",
-    type=click.Choice(OPTIMIZERS),
+    cls=RegistryOption,
+    type=Named("optimizer", lambda name: name in _optimizers(), _optimizers, factories=False),
     default="adam",
     show_default=True,
-    help="The last two are readings of a misprint of Adam.",
+    describe=lambda: f"{', '.join(_optimizers())}; the last two are readings of a misprint of Adam.",
 )
 @click.option(
     "--lr",
@@ -101,7 +98,7 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-do
     "--watch",
     "every",
     type=click.IntRange(1),
-    help="Look for masking every so many updates; where it sets in, go back.",
+    help="Look for masking every so many updates; go back to before it where it sets in.",
 )
 @click.option(
     "--initialisation",
@@ -111,7 +108,7 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-do
     help="Weights as torch draws them, or Xavier-uniform with zero biases.",
 )
 @click.option(
-    "--out", type=FOLDER, required=True, help="Where to keep checkpoints, and weights.safetensors at the end."
+    "--out", type=FOLDER, required=True, help="Folder for checkpoints, and for weights.safetensors at the end."
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, if there is one.")
 @run_options
@@ -121,7 +118,7 @@ OPTIMIZERS = ("sgd", "momentum", "adagrad", "rmsprop", "adam", "adamw", "adam-do
     type=click.Choice(["ddp", "ddp_find_unused_parameters_true"]),
     default="ddp",
     show_default=True,
-    help="Whether all weights take part in every loss, or some may not.",
+    help="The second if some weights do not take part in every loss.",
 )
 def train(
     model: str,
@@ -162,13 +159,11 @@ def train(
     from unmask.numerics import Batches
     from unmask.training import Trainer
     from unmask.training.distributed import is_launched
-    from unmask.training.watch import Watch
 
-    _refuse_meaningless(objective, epsilon, sources, every)
-    if not resume and (out / "checkpoint.json").is_file():
-        raise click.UsageError(f"--out: {out} holds a run already; go on with it by --resume, or name another folder")
-    if (out / WEIGHTS).is_file() and not (out / "checkpoint.json").is_file():
-        raise click.UsageError(f"--out: {out} holds a {WEIGHTS} already, and no run to go on with; name another folder")
+    refuse_meaningless(objective, epsilon, sources)
+    if every and epsilon is None:
+        raise click.UsageError("--watch: expected --objective and --epsilon, the attack that is trained against")
+    _refuse_to_overwrite(out, resume)
     several = processes(devices, nodes)
     if several != (1, 1) and not is_launched():
         launch_all(several, find_device(device), out)
@@ -178,11 +173,12 @@ def train(
         batches = spread.batches(Batches(size=1000, device=place))
         found = find_model(model, images, widths=widths, width=width, seed=seed, initialisation=initialisation)
         network = _placed(found, model, place)
+        goal = make_objective(objective, epsilon, sources, images, place, precision, seed)
         total = updates or epochs * math.ceil(len(images) / batch_size)
         trainer = Trainer(
             updates=total,
             batch_size=batch_size,
-            objective=changed_by(make_objective(objective, epsilon, sources, images, place, precision, seed), changed),
+            objective=with_settings(goal, changed),
             optimizer=optimizer,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -191,10 +187,7 @@ def train(
             channels_last=channels_last,
             seed=seed,
         )
-        watch = None
-        if every and epsilon is not None:
-            few = images.sample(WATCHED, seed=seed)
-            watch = Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
+        watch = _watch(every, epsilon, images, seed)
         follow(trainer, network, images, out, resume, watch, spread)
         if spread.rank == 0:
             save_weights(network, out / WEIGHTS)
@@ -205,20 +198,22 @@ def train(
         tell_what_next(model, data, data_dir, epsilon, out / WEIGHTS)
 
 
-def _refuse_meaningless(
-    objective: str, epsilon: float | None, sources: tuple[tuple[str, Path], ...], every: int | None
-) -> None:
-    """Options that the objective does not have, or has to have."""
-    if objective != "normal" and ":" not in objective and epsilon is None:
-        raise click.UsageError(f"--objective {objective} trains against an attack: give its bound with --epsilon")
-    if objective == "normal" and epsilon is not None:
-        raise click.UsageError("--epsilon: means nothing to --objective normal, which trains on clean images")
-    if every and epsilon is None:
-        raise click.UsageError("--watch: is for training against an attack; give --objective and --epsilon")
-    if objective == "ensemble" and not sources:
-        raise click.UsageError("--objective ensemble makes images against finished models: name them with --source")
-    if objective != "ensemble" and sources:
-        raise click.UsageError(f"--source: is for --objective ensemble, and means nothing to {objective}")
+def _refuse_to_overwrite(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds another run, or weights without one."""
+    if not resume and (out / "checkpoint.json").is_file():
+        raise click.UsageError(f"--out: {out} holds a run already; go on with it by --resume, or name another folder")
+    if (out / WEIGHTS).is_file() and not (out / "checkpoint.json").is_file():
+        raise click.UsageError(f"--out: {out} holds a {WEIGHTS} already, and no run to go on with; name another folder")
+
+
+def _watch(every: int | None, epsilon: float | None, images: Dataset, seed: int) -> Watch | None:
+    """Return the watch for masking, if one is wanted."""
+    from unmask.training.watch import Watch
+
+    if not every or epsilon is None:
+        return None
+    few = images.sample(WATCHED, seed=seed)
+    return Watch(epsilon=epsilon, images=few.images, labels=few.labels, every=every, seed=seed)
 
 
 def _schedule(name: str, updates: int, warmup: int) -> Schedule:
@@ -230,7 +225,7 @@ def _schedule(name: str, updates: int, warmup: int) -> Schedule:
 
 
 def _placed(found: Model, name: str, place: torch.device) -> nn.Module:
-    """The network on its device."""
+    """Return the network on its device."""
     from torch import nn
 
     if not isinstance(found, nn.Module):

@@ -1,9 +1,9 @@
 """Labelled images to train on and to audit with: four built-in data sets, and the user's own.
 
-| file       | what                                                                              |
+| file       | content                                                                           |
 |------------|-----------------------------------------------------------------------------------|
 | dataset.py | `Dataset` and the checks that every source passes, the splits, `DataError`        |
-| fetch.py   | where files are looked for, and how they are downloaded                           |
+| fetch.py   | the search for files, and their download                                          |
 | digits.py  | 1,797 handwritten digits, 8 x 8, that come with scikit-learn: needs no download   |
 | mnist.py   | MNIST and Fashion-MNIST, 28 x 28 grey, 60,000 for training and 10,000 for testing |
 | cifar10.py | CIFAR-10, 32 x 32 colour, 50,000 for training and 10,000 for testing              |
@@ -16,12 +16,12 @@ import os
 from pathlib import Path
 
 from unmask.data import cifar10, digits, mnist, own
-from unmask.data.dataset import DataError, Dataset, Split, check_split
+from unmask.data.dataset import DataError, Dataset, Split, check_split, images_digest, permutation
 
-__all__ = ["NAMES", "DataError", "Dataset", "Split", "load"]
+__all__ = ["NAMES", "DataError", "Dataset", "Split", "images_digest", "load", "permutation"]
 
 NAMES = ("digits", *mnist.SOURCES, "cifar10")
-"""The built-in data sets."""
+"""The names of the built-in data sets."""
 
 
 def load(

@@ -25,7 +25,7 @@ VALIDATION = 5_000
 
 
 def load(split: Split, *, data_dir: Path | None, seed: int, download: bool) -> Dataset:
-    """CIFAR-10; only the files that the split needs are read.
+    """Load CIFAR-10; only the files that the split needs are read.
 
     A download is checked against the published archive's MD5. A folder that lies ready is checked for its structure
     only: a copy in the same layout with other pixels, such as one that went through JPEG, cannot be told apart, and a

@@ -1,8 +1,9 @@
-"""A data set in memory, the checks that every source passes, and how one is cut into parts."""
+"""A data set in memory, the checks that every source passes, and the cutting of one into parts."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, get_args
 
@@ -49,7 +50,7 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what an attack or an audit would silently get wrong."""
+        """Refuse data that an attack or an audit would silently get wrong."""
         images, labels = self.images, self.labels
         if images.ndim != 4 or images.dtype != torch.float32:
             self._refuse("images", "float32 (N, C, H, W)", f"{images.dtype} {tuple(images.shape)}")
@@ -73,11 +74,11 @@ class Dataset:
         raise DataError(f"{self.name}: {part}: expected {expected}, got {found}")
 
     def __len__(self) -> int:
-        """How many images."""
+        """Return the number of images."""
         return len(self.images)
 
     def in_words(self) -> str:
-        """Its name, and what tells it from any other: how many images, and the SHA-256 of pixels and labels.
+        """Return its name, the number of images, and the SHA-256 of pixels and labels.
 
         Example:
             >>> Dataset(name="one", images=torch.zeros(1, 1, 2, 2), labels=torch.tensor([0]), classes=("a",)).in_words()
@@ -86,12 +87,12 @@ class Dataset:
         return f"{self.name}, {len(self)} images, SHA-256 {images_digest(self.images, self.labels)[:16]}"
 
     def take(self, indices: NDArray[np.int64]) -> Self:
-        """The images at these positions, in this order."""
+        """Return the images at these positions, in this order."""
         index = torch.from_numpy(indices)
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def sample(self, n: int, seed: int) -> Self:
-        """``n`` images drawn without replacement, or the whole set if it has no more than that.
+        """Draw ``n`` images without replacement, or return the whole set if it has no more than that.
 
         With one seed, a smaller sample is the beginning of a larger one.
 
@@ -104,13 +105,13 @@ class Dataset:
 
 
 def to_images(pixels: NDArray[Any], largest: float) -> torch.Tensor:
-    """Pixels from 0 to ``largest`` as a float32 tensor from 0 to 1, in one copy."""
+    """Return pixels from 0 to ``largest`` as a float32 tensor from 0 to 1, in one copy."""
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which Dataset refuses
         return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)).div_(largest)
 
 
 def images_digest(images: torch.Tensor, labels: torch.Tensor) -> str:
-    """SHA-256 of images (as float32) and labels in their order: two audits of the same images have the same.
+    """Return the SHA-256 of images (as float32) and labels in their order: equal for audits of the same images.
 
     Example:
         >>> images, labels = torch.rand(2, 1, 4, 4), torch.tensor([0, 1])
@@ -125,10 +126,14 @@ def images_digest(images: torch.Tensor, labels: torch.Tensor) -> str:
 
 
 def permutation(count: int, seed: int) -> NDArray[np.int64]:
-    """A random order of ``count`` things.
+    """Return a random order of the numbers from 0 to below ``count``, int64; the same on every machine.
 
     Raises:
         DataError: the seed is no integer from 0 to 2**32 - 1.
+
+    Example:
+        >>> permutation(5, seed=0)
+        array([2, 0, 1, 3, 4])
     """
     if not 0 <= seed < 2**32:
         raise DataError(f"seed: expected an integer from 0 to 2**32 - 1, got {seed}")
@@ -136,14 +141,37 @@ def permutation(count: int, seed: int) -> NDArray[np.int64]:
     return np.random.RandomState(seed).permutation(count)
 
 
+def needed(module: str, use: str) -> Any:
+    """Import a module of the extra ``data``.
+
+    Raises:
+        DataError: it is not installed; the message begins with ``use`` and names the extra.
+
+    Example:
+        >>> needed("there_is_none", "digits: the data set")
+        Traceback (most recent call last):
+            ...
+        unmask.data.dataset.DataError: digits: the data set needs there_is_none: pip install 'unmask[data]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = {"sklearn": "scikit-learn"}.get(name := module.partition(".")[0], name)
+        raise DataError(f"{use} needs {package}: pip install 'unmask[data]'") from error
+
+
 def check_split(split: str) -> None:
-    """Raise `DataError` if there is no such split."""
+    """Refuse a split that there is not.
+
+    Raises:
+        DataError: there is no such split.
+    """
     if split not in get_args(Split):
         raise DataError(f"split: expected one of {', '.join(get_args(Split))}, got {split!r}")
 
 
 def training_part(name: str, split: Split, count: int, *, validation: int, seed: int) -> NDArray[np.int64]:
-    """Positions within an official training set of ``count``, of which ``validation`` are held out.
+    """Return positions within an official training set of ``count``, of which ``validation`` are held out.
 
     Raises:
         DataError: the split is ``"all"``, which would mix the official training and test sets.
@@ -155,7 +183,7 @@ def training_part(name: str, split: Split, count: int, *, validation: int, seed:
 
 
 def cut(data: Dataset, split: Split, seed: int) -> Dataset:
-    """One part of a set that has no official parts: 60 % train, 20 % validation, 20 % test, or all.
+    """Cut a set that has no official parts into 60 % train, 20 % validation and 20 % test; return one, or all.
 
     Raises:
         DataError: the set is so small that this part of it is empty.

@@ -1,4 +1,4 @@
-"""Where the files of a built-in data set are looked for, and how they are downloaded."""
+"""Find the files of a built-in data set, and download those that are missing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
+import platformdirs
 
-from unmask.data.dataset import DataError
+from unmask.data.dataset import DataError, needed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The files of one data set: where they may lie, and where they are published.
+    """The files of one data set: the folders that may hold them, and the address that publishes them.
 
     Attributes:
         name: of the data set, and of its folder in the cache.
@@ -35,7 +35,7 @@ class Source:
     md5: Mapping[str, str]
 
     def __call__(self, files: Sequence[str], *, data_dir: Path | None, download: bool) -> list[Path]:
-        """The paths of ``files``, plain or with ``.gz`` appended, all in one folder; downloaded if need be.
+        """Return the paths of ``files``, plain or with ``.gz`` appended, all in one folder; downloaded if need be.
 
         Raises:
             DataError: they are nowhere, or the download failed; the message says where to put them.
@@ -58,6 +58,7 @@ class Source:
         return None
 
     def _download(self, files: Sequence[str], roots: Sequence[Path]) -> None:
+        pooch = needed("pooch", f"{self.name}: downloading it")
         known = {published: f"md5:{digest}" for published, digest in self.md5.items()}
         cache = pooch.create(path=roots[-1] / self.name, base_url=self.url, registry=known, retry_if_failed=1)
         for published in self.md5:
@@ -77,13 +78,13 @@ class Source:
 
 
 def _roots(data_dir: Path | None) -> list[Path]:
-    """Folders to look in: the one given, the environment's, the user's cache. One that is named must exist."""
+    """Return the folders to look in: the one given, the environment's, the user's cache. Those named must exist."""
     named = {"data_dir": data_dir, "UNMASK_DATA": os.environ.get("UNMASK_DATA")}
     roots = {name: Path(folder) for name, folder in named.items() if folder}
     for name, root in roots.items():
         if not root.is_dir():
             raise DataError(f"{name}: expected a folder, got {root}")
-    return [*roots.values(), Path(pooch.os_cache("unmask"))]
+    return [*roots.values(), platformdirs.user_cache_path("unmask")]
 
 
 def _plain_or_gzipped(path: Path) -> Path | None:

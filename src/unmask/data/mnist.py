@@ -60,7 +60,7 @@ TRAINING, VALIDATION, TEST = 60_000, 10_000, 10_000
 
 
 def load(name: str, split: Split, *, data_dir: Path | None, seed: int, download: bool) -> Dataset:
-    """``"mnist"`` or ``"fashion-mnist"``; only the files that the split needs are read.
+    """Load ``"mnist"`` or ``"fashion-mnist"``; only the files that the split needs are read.
 
     A download is checked against the published files' MD5. MNIST's files, wherever they lie, must have the official
     bytes (SHA-256, uncompressed). For Fashion-MNIST no such digests are published: files that lie ready are checked
@@ -105,7 +105,7 @@ def _read_official(name: str, path: Path) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file's content, uncompressed if it is gzipped, whatever it is called.
+    """Return a file's content, uncompressed if it is gzipped, whatever it is called.
 
     Raises:
         DataError: the compressed bytes are truncated or damaged.
@@ -122,7 +122,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_idx(path: Path, raw: bytes) -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes; ``path`` is for messages, and its ``idx3`` says how many axes.
+    """Return the array in an IDX file of unsigned bytes; ``path`` is for messages, its ``idx3`` says how many axes.
 
     The format: two zero bytes, 8 for uint8, the number of axes, the length of each axis as a big-endian uint32, the
     values.

@@ -17,7 +17,7 @@ MOST_CLASSES = 100_000
 
 
 def load(path: Path, split: Split, *, seed: int) -> Dataset:
-    """An ``.npz`` file or a folder of images; ``split="all"`` is every image, in the order of the file or folder.
+    """Load an ``.npz`` file or a folder of images; ``split="all"`` is every image, in the order of the file or folder.
 
     Splits: a seeded permutation, not stratified, cuts them into 60 % train, 20 % validation and 20 % test.
 
@@ -28,7 +28,7 @@ def load(path: Path, split: Split, *, seed: int) -> Dataset:
 
 
 def _load_npz(path: Path) -> Dataset:
-    """The arrays ``images`` and ``labels``, and if present ``classes``, the classes' names.
+    """Load the arrays ``images`` and ``labels``, and if present ``classes``, the classes' names.
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; uint8, which is divided by 255, or floats in
     [0, 1]. Labels are integers from 0. Without ``classes`` there are as many as the largest label says.
@@ -75,7 +75,7 @@ def _class_names(path: Path, labels: NDArray[Any], names: NDArray[Any] | None) -
 
 
 def _channels_first(path: Path, images: NDArray[Any]) -> NDArray[Any]:
-    """(N, C, H, W), a view: the axis of length 1 or 3 holds the channels, if exactly one of the two can."""
+    """Return a view (N, C, H, W): the axis of length 1 or 3 holds the channels, if exactly one of the two can."""
     if images.ndim == 3:
         return images[:, None]
     first, last = (images.ndim == 4 and images.shape[axis] in (1, 3) for axis in (1, -1))
@@ -89,7 +89,7 @@ def _channels_first(path: Path, images: NDArray[Any]) -> NDArray[Any]:
 
 
 def _load_folder(path: Path) -> Dataset:
-    """PNG and JPEG files, grey or RGB with 8 bits a channel, all of one size and mode.
+    """Load PNG and JPEG files, grey or RGB with 8 bits a channel, all of one size and mode.
 
     A label is its sub-folder's position among the names in alphabetical order, so ``10`` comes before ``2``. Hidden
     files and folders, and files beside the sub-folders, are passed over.
@@ -123,7 +123,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
-    """Pixels (H, W) if grey, (H, W, 3) if RGB."""
+    """Return pixels (H, W) if grey, (H, W, 3) if RGB."""
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: expected only PNG or JPEG files among a class's images; move it elsewhere")
     try:

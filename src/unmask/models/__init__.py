@@ -1,7 +1,17 @@
 """Classifiers that the papers use, by name, with weights that are a function of a seed.
 
-Each takes images (N, C, H, W) in [0, 1] and returns logits (N, classes). ``unmask.models.masked`` has models
-whose truth is known: wrappers and activations that mask on purpose.
+| file        | content                                                                                    |
+|-------------|--------------------------------------------------------------------------------------------|
+| mlp.py      | fully connected networks, down to the linear model                                         |
+| lenet.py    | LeNet+ and the networks A to D of Vivek, Baburaj and Babu                                  |
+| resnet.py   | ResNet-18 and ResNet-34 for small images                                                   |
+| vgg.py      | VGG-11, VGG-16 and VGG-19 for small images                                                 |
+| geometry.py | checks of image shapes and layer widths                                                    |
+| weights.py  | weights in files                                                                           |
+| masked/     | models whose truth is known: wrappers and activations that mask gradients on purpose       |
+
+Each takes images (N, C, H, W) in [0, 1] and returns logits (N, classes). A new network is a function in a file of its
+own, called with ``inputs`` and ``classes``, and a line in ``MODELS``.
 """
 
 from __future__ import annotations
@@ -16,13 +26,24 @@ from torch import Tensor, nn
 
 from unmask.models import lenet, mlp, resnet, vgg
 from unmask.models.geometry import Shape
+from unmask.models.weights import digest, load_weights, save_weights
 
-__all__ = ["BUILT_IN", "Initialisation", "Shape", "build", "initialise", "widths_of"]
+__all__ = [
+    "MODELS",
+    "Initialisation",
+    "Shape",
+    "build",
+    "digest",
+    "initialise",
+    "load_weights",
+    "save_weights",
+    "widths_of",
+]
 
 Initialisation = Literal["torch", "xavier"]
 """Torch's own initialisation, or Xavier-uniform weights with zero biases."""
 
-BUILT_IN: dict[str, Callable[..., nn.Sequential]] = {
+MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "mlp": mlp.mlp,
     "linear": mlp.linear,
     "lenet+": lenet.lenet_plus,
@@ -53,7 +74,7 @@ def build(
     """Make a network by name, on the CPU and in training mode; the global random state stays as it was.
 
     Args:
-        name: a key of ``BUILT_IN``.
+        name: a key of ``MODELS``.
         inputs: channels, height and width of one image.
         classes: number of classes.
         widths: units of each hidden layer; for ``"mlp"`` alone.
@@ -84,9 +105,9 @@ def build(
 
 
 def widths_of(name: str, tensors: Mapping[str, Tensor], *, inputs: Shape, classes: int) -> dict[str, Any]:
-    """The ``width`` or ``widths`` with which ``build`` makes the network that these tensors are the weights of.
+    """Return the ``width`` or ``widths`` with which ``build`` makes the network that has these weights.
 
-    Nothing is returned where the network has none, or where the tensors are another network's.
+    The result is empty where the network has none, or where the weights are another network's.
 
     Raises:
         ValueError: the name is not known.
@@ -109,9 +130,9 @@ def widths_of(name: str, tensors: Mapping[str, Tensor], *, inputs: Shape, classe
 
 
 def _maker(name: str) -> Callable[..., nn.Sequential]:
-    if name not in BUILT_IN:
-        raise ValueError(f"name: expected one of {', '.join(BUILT_IN)}, got {name}")
-    return BUILT_IN[name]
+    if name not in MODELS:
+        raise ValueError(f"name: expected one of {', '.join(MODELS)}, got {name}")
+    return MODELS[name]
 
 
 def initialise(model: nn.Module, method: Initialisation, seed: int) -> None:

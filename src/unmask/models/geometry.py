@@ -1,4 +1,4 @@
-"""What a network is asked to take: the checks on it, and the number of values that reach the first dense layer."""
+"""Checks of image shapes and layer widths, and the number of values that reach the first dense layer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(inputs: Shape, classes: int, *widths: int) -> None:
 
 
 def flattened(name: str, features: nn.Module, inputs: Shape) -> int:
-    """Number of values per image that ``features`` leaves, from a dry run on tensors without storage.
+    """Return the number of values per image that ``features`` leaves, from a dry run on tensors without storage.
 
     Args:
         name: the network's name, for the message.

@@ -16,7 +16,7 @@ __all__ = ["lenet_a", "lenet_b", "lenet_c", "lenet_d", "lenet_plus"]
 
 
 def lenet_plus(*, inputs: Shape = (1, 28, 28), classes: int = 10, width: int = 32) -> nn.Sequential:
-    """LeNet+: conv 32 of 5x5, pool 2, conv 64 of 5x5, pool 2, dense 1024, logits (N, classes); ReLU throughout.
+    """Make LeNet+: conv 32 of 5x5, pool 2, conv 64 of 5x5, pool 2, dense 1024, logits (N, classes); ReLU throughout.
 
     Raises:
         ValueError: an option is not possible, or images are smaller than 4x4.
@@ -36,7 +36,7 @@ def lenet_plus(*, inputs: Shape = (1, 28, 28), classes: int = 10, width: int = 3
 
 
 def lenet_a(*, inputs: Shape = (1, 28, 28), classes: int = 10, width: int = 64) -> nn.Sequential:
-    """A: two conv 64 of 5x5, dropout 0.25, dense 128, dropout 0.5, logits (N, classes); ReLU throughout.
+    """Make A: two conv 64 of 5x5, dropout 0.25, dense 128, dropout 0.5, logits (N, classes); ReLU throughout.
 
     Raises:
         ValueError: an option is not possible, or images are smaller than 9x9.
@@ -62,7 +62,7 @@ def lenet_b(
     width: int = 64,
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> nn.Sequential:
-    """B: dropout 0.2, conv 64 of 8x8, conv 128 of 6x6, conv 128 of 5x5, dropout 0.5, logits (N, classes); ReLU.
+    """Make B: dropout 0.2, conv 64 of 8x8, conv 128 of 6x6, conv 128 of 5x5, dropout 0.5, logits (N, classes); ReLU.
 
     With ``strides=(2, 2, 1)``, as first published, it costs a sixteenth. The first convolution is then padded by 3, as
     it was there too: unpadded, nothing would be left of a 28x28 image for the third.
@@ -90,7 +90,7 @@ def lenet_b(
 
 
 def lenet_c(*, inputs: Shape = (1, 28, 28), classes: int = 10, width: int = 128) -> nn.Sequential:
-    """C: conv 128 of 3x3, pool 2, conv 64 of 3x3, pool 2, with tanh, then dense 128 with ReLU, logits (N, classes).
+    """Make C: conv 128 of 3x3, pool 2, conv 64 of 3x3, pool 2, with tanh, dense 128 with ReLU, logits (N, classes).
 
     Raises:
         ValueError: an option is not possible, or images are smaller than 10x10.
@@ -111,7 +111,7 @@ def lenet_c(*, inputs: Shape = (1, 28, 28), classes: int = 10, width: int = 128)
 
 
 def lenet_d(*, inputs: Shape = (1, 28, 28), classes: int = 10, width: int = 300) -> nn.Sequential:
-    """D: four times dense 300, ReLU and dropout 0.5, then logits (N, classes).
+    """Make D: four times dense 300, ReLU and dropout 0.5, then logits (N, classes).
 
     Raises:
         ValueError: an option is not possible.

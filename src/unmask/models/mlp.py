@@ -14,7 +14,7 @@ __all__ = ["linear", "mlp"]
 
 
 def mlp(*, inputs: Shape = (1, 28, 28), classes: int = 10, widths: Sequence[int] = (600, 128)) -> nn.Sequential:
-    """Flatten, then a linear layer and ReLU for each width, then a linear layer to the logits (N, classes).
+    """Make a perceptron: flatten, a linear layer and ReLU for each width, a linear layer to logits (N, classes).
 
     The default is the network of Yanagita & Yamamura 2018 (Table 1); ``widths=(200, 300)`` is that of Yue 2017.
 
@@ -39,7 +39,7 @@ def mlp(*, inputs: Shape = (1, 28, 28), classes: int = 10, widths: Sequence[int]
 
 
 def linear(*, inputs: Shape = (1, 28, 28), classes: int = 10) -> nn.Sequential:
-    """The linear model W x + b: its gradients cannot be masked, and its worst case has a closed form.
+    """Make the linear model W x + b: its gradients cannot be masked, and its worst case has a closed form.
 
     Raises:
         ValueError: ``inputs`` or ``classes`` is not possible.

@@ -15,7 +15,7 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 def _convolution(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
-    """A convolution with batch norm. It has no bias: batch norm would subtract it again."""
+    """Make a convolution with batch norm, without a bias, which batch norm would subtract again."""
     return [nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after)]
 
 
@@ -53,10 +53,11 @@ class Block(nn.Module):
 
 
 def resnet(*, depth: int = 18, inputs: Shape = (3, 32, 32), classes: int = 10, width: int = 64) -> nn.Sequential:
-    """Four stages of residual blocks, then the mean over pixels and a linear layer to the logits (N, classes).
+    """Make a ResNet to logits (N, classes).
 
-    The stages have 1, 2, 4 and 8 times ``width`` channels, and each after the first halves the image, which may have
-    any size. ``width=16`` suits a machine without a GPU.
+    It has four stages of residual blocks, then the mean over pixels and a linear layer. The stages have 1, 2, 4 and 8
+    times ``width`` channels, and each after the first halves the image, which may have any size. ``width=16`` suits a
+    machine without a GPU.
 
     Raises:
         ValueError: ``depth`` is not 18 or 34, or another option is not possible.

@@ -13,9 +13,10 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
 def vgg(*, depth: int = 11, inputs: Shape = (3, 32, 32), classes: int = 10, width: int = 64) -> nn.Sequential:
-    """Five groups of 3x3 convolutions, batch norm and ReLU, each pooled by 2; mean over pixels, logits (N, classes).
+    """Make a VGG network to logits (N, classes).
 
-    The groups have 1, 2, 4, 8 and 8 times ``width`` channels. ``width=16`` suits a machine without a GPU.
+    It has five groups of 3x3 convolutions, batch norm and ReLU, each pooled by 2, then the mean over pixels and a
+    linear layer. The groups have 1, 2, 4, 8 and 8 times ``width`` channels. ``width=16`` suits a machine without a GPU.
 
     Raises:
         ValueError: ``depth`` is not 11, 16 or 19, another option is not possible, or images are smaller than 32x32.

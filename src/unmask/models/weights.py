@@ -1,4 +1,4 @@
-"""Weights in files: safetensors for our own, and other people's ``.pt`` without running anything they contain."""
+"""Weights in files: safetensors for our own, and other people's ``.pt`` without running their code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unmask.files import write_atomically
+
+__all__ = ["digest", "fill", "load_weights", "plain", "read_tensors", "save_weights"]
 
 
 def save_weights(model: nn.Module, path: Path | str) -> None:
@@ -28,7 +30,7 @@ def save_weights(model: nn.Module, path: Path | str) -> None:
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, detached and contiguous, each in memory of its own, as safetensors wants them.
+    """Return the tensors on the CPU, detached and contiguous, each in memory of its own, as safetensors wants them.
 
     Raises:
         ValueError: something else is among them, such as a module's extra state.
@@ -41,7 +43,7 @@ def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def digest(model: nn.Module) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of the file that ``save_weights`` would write of its tensors.
+    """Return the first 16 hexadecimal digits of the SHA-256 of the file that ``save_weights`` would write.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -66,6 +68,12 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
     Raises:
         ValueError: the file is missing or unreadable, or its tensors are not the model's; the message names the
             first tensor that is missing, left over or of another shape.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"state_dict": nn.Linear(2, 1).state_dict()}, Path(folder) / "linear.pt")
+        ...     load_weights(nn.Linear(2, 1), Path(folder) / "linear.pt")
     """
     fill(model, read_tensors(Path(path)), Path(path))
 
@@ -95,7 +103,7 @@ def fill(model: nn.Module, found: dict[str, Tensor], path: Path) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors in a weights file, on the CPU.
+    """Read the named tensors in a weights file, on the CPU.
 
     Raises:
         ValueError: the file is missing, damaged, or holds something else.

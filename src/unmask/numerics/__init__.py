@@ -5,6 +5,7 @@
 | random_numbers.py | numbers that are a function of a seed and of an image's own content   |
 | state.py          | passes that leave a model and the global random state as they were    |
 | batches.py        | `Batches`: a function applied batch by batch, also when memory is low |
+| threads.py        | the number of threads for the network at hand                         |
 | words.py          | values in words                                                       |
 """
 
@@ -20,6 +21,7 @@ from unmask.numerics.random_numbers import (
     seed_all,
 )
 from unmask.numerics.state import Model, evaluating, fastest_layout, laid_out, random_state_kept, undisturbed
+from unmask.numerics.threads import threads_for
 from unmask.numerics.words import describe
 
 __all__ = [
@@ -39,5 +41,6 @@ __all__ = [
     "random_uniform",
     "random_words",
     "seed_all",
+    "threads_for",
     "undisturbed",
 ]

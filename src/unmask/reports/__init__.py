@@ -1,92 +1,47 @@
-"""Reports: what an audit found as text, as rows of a table, as figures and as one self-contained HTML page.
+"""Reports: the results of an audit as text, rows of a table, figures and one self-contained HTML page.
 
-Reads records only, so it works where torch is not installed; matplotlib is loaded when a page is written.
+| file                    | content                                                                               |
+|-------------------------|---------------------------------------------------------------------------------------|
+| values.py               | the parts of a record: findings, causes, the verdict, attacks, curves, examples       |
+| record.py               | `AuditRecord`: everything that an audit measured, to JSON and back                    |
+| report.py               | `Report`: a record with its text, page and file of adversarial examples; `write_page` |
+| words.py                | the words of a report                                                                 |
+| page.py, .html .css .js | the page                                                                              |
+| plots.py axes.py svg.py | its figures                                                                           |
+| images.py               | its examples as images                                                                |
+| comparison.py           | `compare`: two audits of the same images, before and after a change of the model      |
+| adversarial_examples.py | the worst image of each example, in a file that can be replayed                       |
+| replay.py               | the replay of them in plain torch                                                     |
+
+Records are read, compared and drawn without torch; matplotlib is loaded when a page is written.
 """
 
-from __future__ import annotations
-
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-
-from unmask.files import write_atomically
+from unmask.reports.comparison import Change, cautions, compare
 from unmask.reports.record import AuditRecord
-from unmask.reports.words import SUMMARY_COLUMNS, answer, as_text, summary_rows
+from unmask.reports.report import Report, write_page
+from unmask.reports.values import AttackResult, Cause, Curve, Example, Finding, Histogram, Surface, Verdict
+from unmask.reports.words import SUMMARY_COLUMNS, answer, bound, listing, percent, quantity, summary_rows
 
-__all__ = ["SUMMARY_COLUMNS", "Report", "answer", "summary_rows", "write_page"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report(AuditRecord):
-    """An audit's record that can be read by people: the same fields, with a text and a page.
-
-    Attributes:
-        evidence: the images that fooled the model, as the bytes of a safetensors file; a report that was read from
-            JSON has none.
-
-    Example:
-        >>> from unmask.reports.record import Verdict
-        >>> from unmask.statistics import Proportion
-        >>> share = Proportion(count=9, total=10, low=0.55, high=0.99)
-        >>> report = Report(
-        ...     subject="net", data="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM", clean=share,
-        ...     claimed=share, robust=share, decision=Verdict(answer="not masked", reason="No remedy helps."),
-        ...     findings=[], attacks=[],
-        ... )
-        >>> print(report.to_text())
-        net
-        Not masked: of the claimed 90.0 %, 90.0 % remain in the worst case (95 %
-        interval 55.0 to 99.0).
-        No remedy helps.
-        <BLANKLINE>
-        Accuracy on 10 images of digits, L-infinity epsilon 0.1 (95 % intervals)
-          clean       90.0 % (55.0 to 99.0)   without attack
-          claimed     90.0 % (55.0 to 99.0)   under FGSM
-          worst case  90.0 % (55.0 to 99.0)   over 0 attacks
-        <BLANKLINE>
-    """
-
-    evidence: bytes = field(default=b"", repr=False, compare=False)
-
-    def save_evidence(self, path: str | os.PathLike[str]) -> None:
-        """Write the images that fooled the model, for ``unmask verify``, whole or not at all.
-
-        ``report.safetensors`` beside ``report.json`` is found by itself. The file holds the clean images too, so that
-        it is about twice the size of the images that were fooled.
-
-        Raises:
-            ValueError: the report was read from JSON, which holds no images.
-        """
-        if not self.evidence:
-            raise ValueError("evidence: expected a report that audit() returned, got one without the images it found")
-        write_atomically(Path(path), self.evidence)
-
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write the report as one HTML page that needs nothing else, whole or not at all."""
-        write_page([self], path)
-
-    def to_text(self) -> str:
-        """The report as plain text, 80 columns wide."""
-        return as_text(self)
-
-
-def write_page(records: Sequence[AuditRecord], path: str | os.PathLike[str], *, title: str | None = None) -> None:
-    """Write one HTML page about one model, or about several side by side, that needs nothing else; whole or not at all.
-
-    Raises:
-        ValueError: there is no record.
-
-    Example:
-        >>> write_page([], "page.html")
-        Traceback (most recent call last):
-        ValueError: records: expected at least one, got none
-    """
-    from unmask.reports.page import render_page
-
-    if title is None:
-        several = len(records) > 1
-        title = f"Robustness audits of {len(records)} models" if several else "Robustness audit"
-        title += "" if several or not records else f": {records[0].subject}"
-    # A file name that is not valid Unicode may have become a model's name: it must not cost the user the report.
-    write_atomically(Path(path), render_page(records, title=title).encode(errors="replace"))
+__all__ = [
+    "SUMMARY_COLUMNS",
+    "AttackResult",
+    "AuditRecord",
+    "Cause",
+    "Change",
+    "Curve",
+    "Example",
+    "Finding",
+    "Histogram",
+    "Report",
+    "Surface",
+    "Verdict",
+    "answer",
+    "bound",
+    "cautions",
+    "compare",
+    "listing",
+    "percent",
+    "quantity",
+    "summary_rows",
+    "write_page",
+]

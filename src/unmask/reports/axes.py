@@ -1,4 +1,4 @@
-"""What the figures of an audit have in common: axes, legends and labels that stay legible 360 pixels wide."""
+"""The parts that the figures of an audit share: axes, legends and labels that stay legible 360 pixels wide."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDTH = 3.75
 
 
 def new_axes(height: float) -> Axes:
-    """Axes of a figure of its own, so many inches high.
+    """Return axes of a figure of its own, so many inches high.
 
     Example:
         >>> new_axes(2).figure.get_size_inches().tolist()
@@ -30,7 +30,7 @@ def new_axes(height: float) -> Axes:
 
 
 def frame(ax: Axes) -> None:
-    """No frame around a map.
+    """Remove the frame around a map.
 
     Example:
         >>> frame(ax := new_axes(2))
@@ -42,7 +42,7 @@ def frame(ax: Axes) -> None:
 
 
 def trim(ax: Axes) -> Axes:
-    """No lines at the top and the right; the same axes come back.
+    """Remove the lines at the top and the right; return the same axes.
 
     Example:
         >>> trim(new_axes(2)).spines["top"].get_visible()
@@ -55,7 +55,7 @@ def trim(ax: Axes) -> Axes:
 
 
 def short(text: str, length: int) -> str:
-    """A user's text on one line and no longer than ``length``; a leading underscore would hide it from a legend.
+    """Return a user's text on one line and no longer than ``length``; a leading underscore would hide it from a legend.
 
     Example:
         >>> short("a name that is much too long", 11)
@@ -69,7 +69,7 @@ def short(text: str, length: int) -> str:
 
 
 def legend(ax: Axes, handles: Sequence[Artist], names: Sequence[str], *, above: float, left: float = 0.0) -> None:
-    """A legend over the axes, where it covers nothing, so many inches to their left; in columns if names are short.
+    """Draw a legend over the axes, so many inches to their left; in columns if names are short.
 
     Example:
         >>> legend(ax := new_axes(2), ax.plot([0, 1]), ["PGD"], above=1.1)
@@ -88,13 +88,13 @@ def legend(ax: Axes, handles: Sequence[Artist], names: Sequence[str], *, above: 
 
 
 def _columns(names: Sequence[str]) -> int:
-    """How many columns of names fit: a character takes 5.7 points of the figure's width, and a column's line 31."""
+    """Return the number of columns that fit: a character takes 5.7 points of the width, and a column's line 31."""
     widest = sorted(map(len, names), reverse=True)
     return next((n for n in (3, 2) if 5.7 * sum(widest[:n]) + 31 * n <= 72 * WIDTH - 5), 1)
 
 
 def scale_epsilon(ax: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis where the values span more than a factor of 30, linear around 0.
+    """Set a logarithmic axis where the values span more than a factor of 30, linear around 0.
 
     Example:
         >>> scale_epsilon(ax := new_axes(2), [0.01, 1.0])
@@ -113,7 +113,7 @@ def scale_epsilon(ax: Axes, values: Sequence[float]) -> None:
 
 
 def mark_epsilon(ax: Axes, epsilon: float) -> None:
-    """A line and a word at the epsilon that was audited.
+    """Draw a line and a word at the epsilon that was audited.
 
     Example:
         >>> mark_epsilon(ax := new_axes(2), 0.1)
@@ -125,7 +125,7 @@ def mark_epsilon(ax: Axes, epsilon: float) -> None:
 
 
 def percent_over_epsilon(ax: Axes) -> None:
-    """Accuracy in percent, over epsilon.
+    """Set the axes for accuracy in per cent over epsilon.
 
     Example:
         >>> percent_over_epsilon(ax := new_axes(2))
@@ -149,7 +149,7 @@ def plain_numbers(axis: Axis) -> None:
 
 
 def name_rows(ax: Axes, names: Sequence[str], figures: Sequence[str]) -> None:
-    """Each row's name above it, from the left, and its figures at its right: long names cost height, not width.
+    """Write each row's name above it, from the left, and its figures at its right: long names cost height, not width.
 
     Example:
         >>> name_rows(ax := new_axes(2), ["few steps"], ["+10.0"])

@@ -1,4 +1,4 @@
-"""Specimens as images for a page: the clean image, what the attack changed, and the attacked image, as PNG in text."""
+"""Examples as images for a page: the clean image, the perturbation and the adversarial image, as PNG in text."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image
 
-from unmask.reports.record import Specimen
+from unmask.reports.record import Example
 from unmask.reports.svg import PALETTE
 
 SIDE = 256
-"""Of images that are higher or wider, every second (third, ...) pixel is shown."""
+"""Pixels; of images that are higher or wider, every second (third, ...) pixel is shown."""
 
 NEUTRAL = "#f2f2f2"
-"""What stayed as it was, in the picture of a change of one channel."""
+"""The colour of an unchanged pixel, in the picture of a perturbation of one channel."""
 
 
-class Strip(NamedTuple):
-    """A specimen with its three images as PNG data URIs.
+class Pictures(NamedTuple):
+    """An example with its three images as PNG data URIs.
 
-    ``factor`` is the number by which the change was amplified; ``largest`` the largest change, in 255ths; ``size`` is
-    width and height; ``apart`` how far apart the pixels shown are.
+    Attributes:
+        factor: the number by which the perturbation was amplified.
+        largest: its largest change of a pixel, in 255ths.
+        size: width and height of what is shown.
+        apart: the distance between the pixels that are shown.
     """
 
-    specimen: Specimen
+    example: Example
     clean: str
     change: str
     adversarial: str
@@ -39,28 +42,28 @@ class Strip(NamedTuple):
     apart: int
 
 
-def strip(specimen: Specimen) -> Strip:
-    """The images of a specimen, one pixel each for one pixel.
+def pictures(example: Example) -> Pictures:
+    """Return the images of an example, one pixel each for one pixel.
 
     Three channels are red, green and blue; of any other number the first is shown, in grey.
 
     Raises:
-        ValueError: an image does not have the size that the specimen says.
+        ValueError: an image does not have the size that the example says.
 
     Example:
-        >>> one = Specimen(
+        >>> one = Example(
         ...     index=3, shape=[1, 1, 2], clean="CQk=", adversarial="CRM=", label="a", prediction="a",
         ...     adversarial_prediction="b", attack="FGSM",
         ... )
-        >>> strip(one).factor, strip(one).largest, strip(one).size
+        >>> pictures(one).factor, pictures(one).largest, pictures(one).size
         (12, 10, (2, 1))
     """
-    clean, adversarial = _pixels(specimen, specimen.clean), _pixels(specimen, specimen.adversarial)
+    clean, adversarial = _pixels(example, example.clean), _pixels(example, example.adversarial)
     apart = -(-max(clean.shape[1:]) // SIDE)
     change, factor = amplified(clean, adversarial)
     shown = [one[:, ::apart, ::apart] for one in (clean, change, adversarial)]
-    return Strip(
-        specimen=specimen,
+    return Pictures(
+        example=example,
         clean=_png(_grey_or_colour(shown[0])),
         change=_png(_grey_or_colour(shown[1]) if len(change) == 3 else signs_in_colour(shown[1][0])),
         adversarial=_png(_grey_or_colour(shown[2])),
@@ -71,25 +74,25 @@ def strip(specimen: Specimen) -> Strip:
     )
 
 
-def within(specimens: Sequence[Specimen], size: int) -> list[Strip]:
-    """The first specimens, as many as take no more than ``size`` characters on the page.
+def fitting(examples: Sequence[Example], size: int) -> list[Pictures]:
+    """Return the pictures of the first examples, as many as take no more than ``size`` characters on the page.
 
     Example:
-        >>> within([], 1000)
+        >>> fitting([], 1000)
         []
     """
-    strips: list[Strip] = []
-    for specimen in specimens:
-        one = strip(specimen)
+    shown: list[Pictures] = []
+    for example in examples:
+        one = pictures(example)
         size -= len(one.clean) + len(one.change) + len(one.adversarial)
         if size < 0:
             break
-        strips.append(one)
-    return strips
+        shown.append(one)
+    return shown
 
 
 def amplified(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
-    """The change between two images around middle grey, and the whole factor by which it was amplified to be seen.
+    """Return the perturbation around middle grey, and the whole factor by which it was amplified to be seen.
 
     Example:
         >>> change, factor = amplified(np.array([9, 9], dtype=np.uint8), np.array([9, 19], dtype=np.uint8))
@@ -102,7 +105,7 @@ def amplified(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> tuple
 
 
 def signs_in_colour(change: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An amplified change (H, W) in colours (H, W, 3): up to orange where a pixel rose, to blue where it fell.
+    """Return an amplified perturbation (H, W) in colours (H, W, 3): orange where a pixel rose, blue where it fell.
 
     Example:
         >>> signs_in_colour(np.array([[1, 128, 255]], dtype=np.uint8)).tolist()
@@ -115,11 +118,11 @@ def signs_in_colour(change: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return picture
 
 
-def _pixels(specimen: Specimen, encoded: str) -> NDArray[np.uint8]:
-    content, shape = base64.b64decode(encoded), tuple(specimen.shape)
+def _pixels(example: Example, encoded: str) -> NDArray[np.uint8]:
+    content, shape = base64.b64decode(encoded), tuple(example.shape)
     if len(shape) != 3 or len(content) != np.prod(shape):
         raise ValueError(
-            f"specimen {specimen.index}: expected channels x height x width bytes, got {len(content)} for {shape}"
+            f"example {example.index}: expected channels x height x width bytes, got {len(content)} for {shape}"
         )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
@@ -129,7 +132,7 @@ def _grey_or_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _png(image: NDArray[np.uint8]) -> str:
-    """A data URI."""
+    """Return the image as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

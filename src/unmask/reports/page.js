@@ -6,7 +6,7 @@
 
   // Turn a list of examples into one example at a time, with filters, buttons, keys and a row of small images.
   function browse(section) {
-    const figures = [...section.querySelectorAll(".specimen")];
+    const figures = [...section.querySelectorAll(".example")];
     const film = section.querySelector(".film");
     const place = section.querySelector("output");
     const filters = [...section.querySelectorAll("select")];

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 IMAGES = 1_000_000
-"""What the images of all specimens may take of a page, in characters; the models share it."""
+"""Characters that the images of all examples may take of a page; the models share it."""
 
 
 def render_page(records: Sequence[AuditRecord], *, title: str) -> str:
-    """One self-contained HTML page about one model, or about several side by side.
+    """Return one self-contained HTML page about one model, or about several side by side.
 
     Equal records give equal pages. Matplotlib's settings are its defaults, whatever the user's are.
 
@@ -45,10 +45,12 @@ def render_page(records: Sequence[AuditRecord], *, title: str) -> str:
         raise ValueError("records: expected at least one, got none")
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        overview = _svg(plot_claimed_against_robust(records), "overview", " ".join(_fall(record) for record in records))
+        overview = _svg(
+            plot_claimed_against_robust(records), "overview", " ".join(_accuracies(record) for record in records)
+        )
         curves = None
         if len(records) > 1 and any(record.curves for record in records):
-            said = f"Accuracy over epsilon, of {words.listing([one.subject for one in records if one.curves])}."
+            said = f"Accuracy over epsilon, of {words.listing([one.model_name for one in records if one.curves])}."
             curves = _svg(plot_models_over_epsilon(records), "models-over-epsilon", said)
         share = IMAGES // len(records)
         sections = [_section(record, f"model-{number}", share) for number, record in enumerate(records, start=1)]
@@ -63,16 +65,16 @@ def render_page(records: Sequence[AuditRecord], *, title: str) -> str:
         overview=overview,
         curves=curves,
         ends=_ends(records),
-        uneven=words.uneven(records),
+        differences=words.differences(records),
         sections=sections,
     )
 
 
 def _section(record: AuditRecord, anchor: str, size: int) -> dict[str, Any]:
-    from unmask.reports.images import within
+    from unmask.reports.images import fitting
 
-    strips = within(record.specimens, size)
-    confirmed = words.pair([*record.decision.causes, *record.decision.weaknesses], record.findings)
+    shown = fitting(record.examples, size)
+    confirmed = words.with_findings([*record.decision.causes, *record.decision.weaknesses], record.findings)
     causes = confirmed[: len(record.decision.causes)]
     verdict, _, sentence = words.answer(record).partition(": ")
     return {
@@ -87,8 +89,8 @@ def _section(record: AuditRecord, anchor: str, size: int) -> dict[str, Any]:
         "silent": [finding for finding in record.findings if not finding.fired],
         "strongest_first": sorted(record.attacks, key=lambda attack: attack.accuracy.value),
         "pictures": _pictures(record, anchor, [cause for cause, _ in confirmed]),
-        "strips": strips,
-        "found_by": Counter(one.specimen.attack for one in strips if one.specimen.attack is not None),
+        "shown": shown,
+        "found_by": Counter(one.example.attack for one in shown if one.example.attack is not None),
     }
 
 
@@ -132,7 +134,7 @@ def _range(surface: Surface) -> str:
 
 
 def _ends(records: Sequence[AuditRecord]) -> list[tuple[str, str, str, str]]:
-    """For each model and epsilon: its name, the epsilon, the lowest of the curves, and the first."""
+    """Return for each model and epsilon its name, the epsilon, the lowest of the curves, and the first."""
     from unmask.reports.plots import lowest
 
     rows = []
@@ -140,12 +142,12 @@ def _ends(records: Sequence[AuditRecord]) -> list[tuple[str, str, str, str]]:
         if record.curves:
             first = dict(zip(record.curves[0].x, record.curves[0].y, strict=True))
             for x, y in zip(*lowest(record.curves), strict=True):
-                rows.append((record.subject, f"{x:.4g}", words.percent(y), words.percent(first[x])))
+                rows.append((record.model_name, f"{x:.4g}", words.percent(y), words.percent(first[x])))
     return rows
 
 
-def _fall(record: AuditRecord) -> str:
-    return f"{record.subject}: claimed {record.claimed}, worst case {record.robust}."
+def _accuracies(record: AuditRecord) -> str:
+    return f"{record.model_name}: claimed accuracy {record.claimed}, robust accuracy {record.robust}."
 
 
 def _template() -> jinja2.Template:
@@ -157,7 +159,7 @@ def _template() -> jinja2.Template:
         "points": words.points,
         "bound": words.bound,
         "quantity": words.quantity,
-        "left": words.left,
+        "accuracy": words.accuracy,
         "duration": _duration,
         "probability": lambda value: "p < 0.001" if value < 0.001 else f"p = {value:.3f}",
         "figure": lambda value: f"{value:.4g}",
@@ -181,6 +183,6 @@ def _duration(seconds: float) -> str:
 
 
 def _won(finding: Finding) -> tuple[int, int]:
-    """How many examples only the remedy broke, and how many only the control broke."""
+    """Count the examples that only the remedy broke, and those that only the control broke."""
     pairs = list(zip(finding.before, finding.after, strict=True))
     return pairs.count((True, False)), pairs.count((False, True))

@@ -65,7 +65,7 @@ def plot_accuracy_curves(curves: Sequence[Curve], *, epsilon: float, chance: flo
 def plot_models_over_epsilon(records: Sequence[AuditRecord], *, ax: Axes | None = None) -> Axes:
     """Draw for each model the lowest of its curves over epsilon, and dashed the first, usually the reference attack's.
 
-    Where the two part, the first says more than is true. Models without a curve are left out.
+    Where the two part, the first is above the truth. Models without a curve are left out.
 
     Raises:
         ValueError: no model has a curve.
@@ -73,7 +73,7 @@ def plot_models_over_epsilon(records: Sequence[AuditRecord], *, ax: Axes | None 
     Example:
         >>> from types import SimpleNamespace
         >>> curves = [Curve(name="FGSM", x=[0.0, 0.1], y=[0.9, 0.7]), Curve(name="PGD", x=[0.0, 0.1], y=[0.9, 0.2])]
-        >>> ax = plot_models_over_epsilon([SimpleNamespace(subject="net", curves=curves, epsilon=0.1)])
+        >>> ax = plot_models_over_epsilon([SimpleNamespace(model_name="net", curves=curves, epsilon=0.1)])
         >>> [line.get_ydata().tolist() for line in ax.get_lines()[:2]]
         [[0.9, 0.7], [0.9, 0.2]]
     """
@@ -91,7 +91,7 @@ def plot_models_over_epsilon(records: Sequence[AuditRecord], *, ax: Axes | None 
     if len({record.epsilon for record in drawn}) == 1:
         mark_epsilon(ax, drawn[0].epsilon)
     percent_over_epsilon(ax)
-    legend(ax, lines, [record.subject for record in drawn], above=1.1, left=0.5)
+    legend(ax, lines, [record.model_name for record in drawn], above=1.1, left=0.5)
     return ax
 
 
@@ -187,7 +187,7 @@ def plot_surfaces(surfaces: Sequence[Surface], *, figure: Figure | None = None) 
 
 
 def plot_claimed_against_robust(records: Sequence[AuditRecord], *, ax: Axes | None = None) -> Axes:
-    """Draw, one row per record, how far accuracy falls from what was claimed to the worst case, with 95 % intervals.
+    """Draw, one row per record, how far accuracy falls from the claimed to the robust accuracy, with 95 % intervals.
 
     Raises:
         ValueError: there is no record.
@@ -210,13 +210,13 @@ def plot_claimed_against_robust(records: Sequence[AuditRecord], *, ax: Axes | No
     ax.set(xlim=(0, 1), xlabel="accuracy under attack")
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     falls = [f"{percent(one.claimed_accuracy)} \N{RIGHTWARDS ARROW} {percent(one.robust_accuracy)}" for one in records]
-    name_rows(ax, [record.subject for record in records], falls)
+    name_rows(ax, [record.model_name for record in records], falls)
     keys = [
         *ax.plot([], [], "|", color=GREY, markersize=11, markeredgewidth=2),
         *ax.plot([], [], "o", color=GREY, markersize=7),
         *ax.plot([], [], color=GREY, alpha=0.35, linewidth=7, solid_capstyle="butt"),
     ]
-    legend(ax, keys, ["claimed", "worst case", "95 % interval"], above=1.0)
+    legend(ax, keys, ["claimed accuracy", "robust accuracy", "95 % interval"], above=1.0)
     return ax
 
 

@@ -1,4 +1,4 @@
-"""What an audit found, as plain values that travel: Finding, Verdict, AuditRecord <-> JSON.
+"""The record of an audit: everything that it measured, as plain values that go to JSON and back unchanged.
 
 Standard library only: a record can be read, compared and drawn where torch is not installed.
 """
@@ -13,179 +13,74 @@ from pathlib import Path
 from typing import Any, Self
 
 from unmask.files import write_atomically
+from unmask.reports.values import AttackResult, Cause, Curve, Example, Finding, Histogram, Surface, Verdict
 from unmask.statistics import Proportion
 
-FORMAT = "unmask-audit/1"
+__all__ = [
+    "FORMAT",
+    "AttackResult",
+    "AuditRecord",
+    "Cause",
+    "Curve",
+    "Example",
+    "Finding",
+    "Histogram",
+    "Surface",
+    "Verdict",
+    "revive",
+]
 
+FORMAT = "unmask-audit/2"
+"""The first entry of a record's JSON."""
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One probe's answer: a symptom, and what the attack gains when its remedy is applied.
+OLD_FORMAT = "unmask-audit/1"
+"""That of the records of versions before 0.2; ``RENAMED`` translates them."""
 
-    Attributes:
-        name: the suspected cause, e.g. ``"float32 saturation"``.
-        kind: ``"masking"`` if a confirmed finding means that gradients are masked, ``"weak attack"`` if it only means
-            that the reference attack was given too little to work with, ``"symptom"`` if it decides nothing by itself.
-        value: the measured symptom; ``threshold``: the value from which on it counts.
-        fired: whether the symptom is present.
-        symptom: what was measured, in one sentence with the figures.
-        intervention: the remedy that was tried.
-        control: the unrepaired attack that was given the same budget.
-        before: per example, whether it is still classified correctly under the control; empty where no symptom called
-            for the remedy.
-        after: the same under the remedied attack.
-        advice: what to do if the cause is confirmed.
-        evidence: further values per example, by name.
-        rows: the examples that ``before`` and ``after`` are about, by number; empty means all.
-        effect: the share of examples that the remedy must win to confirm the cause.
-        blinding: the symptom alone leaves gradient attacks without direction, so that unless the remedy is confirmed
-            the verdict stays open.
-    """
+ACCURACIES = {"clean": "clean_accuracy", "claimed": "claimed_accuracy", "robust": "robust_accuracy"}
+"""The record's proportions, and their keys in JSON; the properties of these names are the shares alone."""
 
-    name: str
-    kind: str
-    value: float
-    threshold: float
-    fired: bool
-    symptom: str
-    intervention: str
-    control: str
-    before: Sequence[bool]
-    after: Sequence[bool]
-    advice: str
-    evidence: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    rows: Sequence[int] = field(default_factory=list)
-    effect: float = 0.02
-    blinding: bool = False
-
-    @property
-    def accuracy_before(self) -> float:
-        """Accuracy under the unrepaired attack of equal budget, in [0, 1]; only where the remedy was tried."""
-        return sum(self.before) / len(self.before)
-
-    @property
-    def accuracy_after(self) -> float:
-        """Accuracy under the remedied attack, in [0, 1]; only where it was tried."""
-        return sum(self.after) / len(self.after)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cause:
-    """A finding that was confirmed: the share of examples its remedy wins, with the paired 95 % interval.
-
-    ``gain`` is accuracy under the control minus accuracy under the remedy; ``low`` and ``high`` bound it after
-    correction for the number of probes.
-    """
-
-    name: str
-    kind: str
-    gain: float
-    low: float
-    high: float
-    p_value: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """The answer: ``"masked"``, ``"not masked"`` or ``"inconclusive"``, with its causes, strongest first.
-
-    ``weaknesses`` are confirmed findings of kind ``"weak attack"``; ``reason`` says in one sentence why the answer is
-    what it is, and for ``"inconclusive"`` what would settle it.
-    """
-
-    answer: str
-    reason: str
-    causes: Sequence[Cause] = ()
-    weaknesses: Sequence[Cause] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttackResult:
-    """One attack that was run: its name, its settings in words, and per example whether the model withstood it.
-
-    ``rows`` are the examples that were attacked, by number; empty means all.
-    """
-
-    name: str
-    settings: str
-    correct: Sequence[bool]
-    accuracy: Proportion
-    rows: Sequence[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A named line in a plot: ``y`` (accuracy in [0, 1]) over ``x`` (epsilon in [0, 1])."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Counts per bin; ``edges`` has one entry more than ``counts``. ``marks`` are named positions worth a line."""
-
-    name: str
-    edges: Sequence[float]
-    counts: Sequence[int]
-    marks: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surface:
-    """The loss on a plane through one example: log-odds against the true class, in nats.
-
-    ``loss[i][j]`` is that of ``x + gradient[i] sign(g) + random[j] r``, cut to [0, 1]: g is the gradient of the loss
-    in the image x, r has random signs. Steps are in units of pixels, which are in [0, 1]; the middle is x itself.
-    """
-
-    index: int
-    gradient: Sequence[float]
-    random: Sequence[float]
-    loss: Sequence[Sequence[float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Specimen:
-    """One example to look at: the clean and the adversarial image, their labels, and the attack that found it.
-
-    Images are ``bytes`` of uint8, channels x height x width, base64-encoded, in ``shape`` order; ``attack`` is None
-    where every attack failed.
-    """
-
-    index: int
-    shape: Sequence[int]
-    clean: str
-    adversarial: str
-    label: str
-    prediction: str
-    adversarial_prediction: str
-    attack: str | None
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "record": {
+        "subject": "model_name",
+        "data": "data_name",
+        "specimens": "examples",
+        "evidence_digest": "adversarial_examples_digest",
+        "given": "images_given",
+    },
+    "findings": {"intervention": "remedy", "evidence": "values"},
+    "correct": {"worst case": "robust"},
+}
+"""Keys of the old format and of this one: of the record itself, of each finding, and of ``correct``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord:
-    """Everything an audit measured, in a form that goes to JSON and back unchanged.
+    """Everything that an audit measured.
 
     Attributes:
-        subject: what was audited, in the user's words (model, or a label for it).
-        data: the name of the images; ``samples`` how many; ``classes`` how many classes.
+        model_name: the model that was audited, in the user's words.
+        data_name: the name of the images.
+        samples: the number of images that were audited.
+        classes: the number of classes.
         epsilon: the L-infinity bound, images being in [0, 1].
         reference: the attack whose claim is audited.
-        clean, claimed, robust: accuracy without attack, under the reference attack, and worst case over all attacks.
+        clean, claimed, robust: accuracy without attack, under the reference attack, and under all attacks that were
+            run, each image counted by the worst of them.
+        decision: the verdict with its reason, causes and weaknesses.
+        findings, attacks, curves, histograms, examples: what was measured, in the order of the report.
+        surfaces: the loss around a few of the examples; none for a model without gradients.
         notes: what the reader must know: repairs that were made, checks that could not run.
+        seconds, seed: the time that the audit took, and the seed of its random numbers.
         environment: versions, device, precision, threads.
-        correct: per example, whether it is classified correctly: ``"clean"``, ``"claimed"`` and ``"worst case"``.
+        correct: per example, classified correctly: ``"clean"``, ``"claimed"`` and ``"robust"``.
         images_digest: SHA-256 of the images and labels, by which two audits of the same images know each other.
-        evidence_digest: SHA-256 of the file that holds the images that fooled the model.
-        not_run: what could not be tried on this model, by name, and why.
-        surfaces: the loss around a few of the specimens; none for a model without gradients.
-        given: how many images there were, where ``samples`` were drawn from more; 0 where all were audited.
+        adversarial_examples_digest: SHA-256 of the file of adversarial examples.
+        not_run: what could not be tried on this model, by name, with the reason.
+        images_given: the number of images from which ``samples`` were drawn; 0 where all were audited.
     """
 
-    subject: str
-    data: str
+    model_name: str
+    data_name: str
     samples: int
     classes: int
     epsilon: float
@@ -198,17 +93,17 @@ class AuditRecord:
     attacks: Sequence[AttackResult]
     curves: Sequence[Curve] = ()
     histograms: Sequence[Histogram] = ()
-    specimens: Sequence[Specimen] = ()
+    examples: Sequence[Example] = ()
+    surfaces: Sequence[Surface] = ()
     notes: Sequence[str] = ()
     seconds: float = 0.0
     seed: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     correct: Mapping[str, Sequence[bool]] = field(default_factory=dict)
     images_digest: str = ""
-    evidence_digest: str = ""
+    adversarial_examples_digest: str = ""
     not_run: Mapping[str, str] = field(default_factory=dict)
-    surfaces: Sequence[Surface] = ()
-    given: int = 0
+    images_given: int = 0
 
     @property
     def verdict(self) -> str:
@@ -221,13 +116,18 @@ class AuditRecord:
         return [cause.name for cause in self.decision.causes]
 
     @property
+    def clean_accuracy(self) -> float:
+        """Accuracy without attack, in [0, 1]."""
+        return self.clean.value
+
+    @property
     def claimed_accuracy(self) -> float:
-        """What the reference attack alone would have said, in [0, 1]."""
+        """Accuracy under the reference attack alone, in [0, 1]."""
         return self.claimed.value
 
     @property
     def robust_accuracy(self) -> float:
-        """Worst case per example over every attack that was run, in [0, 1]."""
+        """Accuracy under all attacks that were run, in [0, 1]: an upper bound of the true robust accuracy."""
         return self.robust.value
 
     @property
@@ -238,35 +138,66 @@ class AuditRecord:
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the record as JSON, whole or not at all."""
         values = asdict(self)
-        kept = {one.name: values[one.name] for one in fields(AuditRecord)}  # and not what a subclass adds
-        text = json.dumps({"format": FORMAT, **kept}, indent=1, allow_nan=False)
-        write_atomically(Path(path), text.encode() + b"\n")
+        own = {one.name: values[one.name] for one in fields(AuditRecord)}  # and not what a subclass adds
+        shares = {key: {"value": getattr(self, key), **own.pop(name)} for name, key in ACCURACIES.items()}
+        content = {"format": FORMAT, "verdict": self.verdict, "causes": self.causes, **shares, **own}
+        write_atomically(Path(path), json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a record that ``to_json`` wrote.
+        """Read a record that ``to_json`` wrote, in this version or an older one.
 
         Raises:
-            ValueError: the file is not such a record.
+            ValueError: the file is not such a record, or its entries contradict each other.
         """
         try:
             raw = json.loads(Path(path).read_text())
             found = raw.pop("format")
-            if found != FORMAT:
+            if found not in (FORMAT, OLD_FORMAT):
                 raise ValueError(f"format {found!r}")
-            return cls(**_revive(raw))
+            said = _translate(raw) if found == OLD_FORMAT else _derived(raw)
+            record = cls(**revive({FIELDS.get(key, key): value for key, value in raw.items()}))
+            for key, value in said.items():
+                if value != getattr(record, key):
+                    raise ValueError(f"{key} {value!r}, though the rest of the record says {getattr(record, key)!r}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: expected an audit record ({FORMAT}), got {error}") from error
+        return record
 
 
-def _revive(raw: dict[str, Any]) -> dict[str, Any]:
-    """Turn the plain dictionaries of a parsed record back into the dataclasses they were."""
-    raw |= {name: Proportion(**raw[name]) for name in ("clean", "claimed", "robust")}
+FIELDS = {key: name for name, key in ACCURACIES.items()}
+
+
+def _derived(raw: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a parsed record the entries that follow from others."""
+    shares = {key: raw[key].pop("value") for key in ACCURACIES.values()}
+    return {"verdict": raw.pop("verdict"), "causes": raw.pop("causes"), **shares}
+
+
+def _translate(raw: dict[str, Any]) -> dict[str, Any]:
+    """Give the entries of a parsed record of the old format their names in this one; none follows from others."""
+    parts = {"record": [raw], "findings": raw["findings"], "correct": [raw.get("correct", {})]}
+    for place, names in RENAMED.items():
+        for part in parts[place]:
+            for old in names.keys() & part.keys():
+                part[names[old]] = part.pop(old)
+    return {}
+
+
+def revive(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record from the plain values that ``dataclasses.asdict`` made of them.
+
+    Example:
+        >>> revive({})
+        Traceback (most recent call last):
+        KeyError: 'clean'
+    """
+    raw |= {name: Proportion(**raw[name]) for name in ACCURACIES}
     decision = raw["decision"]
     decision |= {name: [Cause(**cause) for cause in decision[name]] for name in ("causes", "weaknesses")}
     raw["decision"] = Verdict(**decision)
     raw["attacks"] = [AttackResult(**{**one, "accuracy": Proportion(**one["accuracy"])}) for one in raw["attacks"]]
-    for name, kind in (("findings", Finding), ("curves", Curve), ("histograms", Histogram), ("specimens", Specimen)):
+    for name, kind in (("findings", Finding), ("curves", Curve), ("histograms", Histogram), ("examples", Example)):
         raw[name] = [kind(**one) for one in raw[name]]
     raw["surfaces"] = [Surface(**one) for one in raw.get("surfaces", ())]  # records from before there were any
     return raw

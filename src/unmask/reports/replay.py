@@ -1,4 +1,4 @@
-"""The claim of an audit, replayed in plain torch: to be read in one look, with no other part of unmask."""
+"""The replay of adversarial examples in plain torch, to be read in one look, with no other part of unmask."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from torch import Tensor
 
 
 class Replay(NamedTuple):
-    """What each image turned out to be: ``inside`` the ball, ``valid`` as an image, ``fooled`` the model; bool (N,).
+    """The three tests of each adversarial image, with what they rest on.
 
-    ``moved`` (N,) is the largest change of a pixel; ``logits`` (N, K) are what the model said.
+    Attributes:
+        inside: within epsilon of the clean image, bool (N,); ``valid``: in [0, 1]; ``fooled``: not classified as its
+            label.
+        moved: the largest change of a pixel, (N,).
+        logits: the model's, (N, K).
     """
 
     inside: Tensor
@@ -31,7 +35,7 @@ def replay(
     epsilon: float,
     batch_size: int = 128,
 ) -> Replay:
-    """Look whether each image is within epsilon of the clean one, in [0, 1], and not classified as its label.
+    """Test that each image is within epsilon of the clean one, in [0, 1], and not classified as its label.
 
     The ball may be exceeded by 1e-6, a 4,000th of a grey level (by twice the spacing at 1 in coarser precisions than
     float32): an attack that adds epsilon to a pixel rounds the sum, in float32 by up to 6e-8, once or several times.

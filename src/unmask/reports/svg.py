@@ -21,7 +21,7 @@ BLACK = "#000000"
 
 
 def to_svg(figure: Figure, *, name: str, title: str) -> str:
-    """The figure as an SVG element for a page: text stays text, in the page's font and colour; width 100 %.
+    """Return the figure as an SVG element for a page: text stays text, in the page's font and colour; width 100 %.
 
     ``name`` begins every id, so that figures with different names can share a page; ``title`` is what a screen reader
     says in place of the picture. Equal figures give equal strings. Black becomes the page's text colour, and the
@@ -58,7 +58,7 @@ def to_svg(figure: Figure, *, name: str, title: str) -> str:
 
 
 def _draw(figure: Figure) -> str:
-    """Matplotlib's own SVG of a figure, without a date or random ids."""
+    """Return matplotlib's own SVG of a figure, without a date or random ids."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "unmask"}), warnings.catch_warnings():

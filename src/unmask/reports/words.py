@@ -1,4 +1,4 @@
-"""What an audit says in words: the answer in one sentence, the rows of a comparison, the text for a terminal."""
+"""The words of a report: the answer in one sentence, the rows of a comparison, the text for a terminal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from unmask.reports.record import AuditRecord, Cause, Finding
 from unmask.statistics import Proportion
 
-SUMMARY_COLUMNS = ("model", "verdict", "clean", "claimed", "worst case", "cause")
-"""What ``summary_rows`` says about each record."""
+SUMMARY_COLUMNS = ("model", "verdict", "clean accuracy", "claimed accuracy", "robust accuracy", "causes")
+"""The columns of ``summary_rows``."""
 
 COLUMNS = 80
 
 
 def percent(share: float) -> str:
-    """A share in per cent, to one decimal.
+    """Return a share in per cent, to one decimal.
 
     Example:
         >>> percent(0.0294)
@@ -25,7 +25,7 @@ def percent(share: float) -> str:
 
 
 def points(cause: Cause) -> str:
-    """A gain in percentage points, with its interval.
+    """Return a gain in percentage points, with its interval.
 
     Example:
         >>> points(Cause(name="few steps", kind="weak attack", gain=0.1, low=0.08, high=0.12, p_value=0.001))
@@ -35,7 +35,7 @@ def points(cause: Cause) -> str:
 
 
 def bound(epsilon: float) -> str:
-    """An epsilon as people write it: in 255ths where it is a whole number of them and not a short decimal.
+    """Return an epsilon as people write it: in 255ths where it is a whole number of them and no short decimal.
 
     Example:
         >>> bound(0.2), bound(8 / 255), bound(0.0123)
@@ -48,7 +48,7 @@ def bound(epsilon: float) -> str:
 
 
 def quantity(count: int, noun: str) -> str:
-    """A count with its noun.
+    """Return a count with its noun.
 
     Example:
         >>> quantity(1, "attack"), quantity(7, "attack")
@@ -58,7 +58,7 @@ def quantity(count: int, noun: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The text on one line, without characters that would steer a terminal or cannot be drawn.
+    """Return the text on one line, without characters that would steer a terminal or cannot be drawn.
 
     Example:
         >>> plain("red\\x1b[31m\\nmodel")
@@ -68,7 +68,7 @@ def plain(text: str) -> str:
 
 
 def listing(names: Sequence[str]) -> str:
-    """Names in one phrase.
+    """Return names in one phrase.
 
     Example:
         >>> listing(["a", "b", "c"])
@@ -78,25 +78,21 @@ def listing(names: Sequence[str]) -> str:
 
 
 def answer(record: AuditRecord) -> str:
-    """The audit's result in one sentence, beginning with the verdict.
+    """Return the audit's result in one sentence, beginning with the verdict.
 
     Example:
         >>> from unmask.reports.record import Verdict
         >>> from unmask.statistics import Proportion
         >>> share = Proportion(count=9, total=10, low=0.55, high=0.99)
         >>> answer(AuditRecord(
-        ...     subject="net", data="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM", clean=share,
-        ...     claimed=share, robust=share, decision=Verdict(answer="not masked", reason=""), findings=[], attacks=[],
+        ...     model_name="net", data_name="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM",
+        ...     clean=share, claimed=share, robust=share, findings=[], attacks=[],
+        ...     decision=Verdict(answer="not masked", reason=""),
         ... ))
-        'Not masked: of the claimed 90.0 %, 90.0 % remain in the worst case (95 % interval 55.0 to 99.0).'
+        'Not masked: claimed accuracy 90.0 %, robust accuracy 90.0 % (95 % interval 55.0 to 99.0).'
     """
-    claimed, robust = percent(record.claimed_accuracy), _with_interval(record.robust)
-    if record.verdict == "masked":
-        sentence = f"the claimed {claimed} is really {robust}"
-    elif record.verdict == "not masked":
-        sentence = f"of the claimed {claimed}, {robust.replace(' (', ' remain in the worst case (', 1)}"
-    else:
-        sentence = f"the claimed {claimed} is so far brought down to {robust}"
+    known = "at most " if record.verdict == "inconclusive" else ""
+    sentence = f"claimed accuracy {percent(record.claimed_accuracy)}, robust accuracy {known}{_interval(record.robust)}"
     if record.causes:
         sentence += f"; {'cause' if len(record.causes) == 1 else 'causes'}: {listing(record.causes)}"
     elif record.decision.weaknesses:
@@ -105,7 +101,7 @@ def answer(record: AuditRecord) -> str:
 
 
 def summary_rows(records: Sequence[AuditRecord]) -> list[tuple[str, ...]]:
-    """One row of text per record, with the columns ``SUMMARY_COLUMNS``; in the column cause, weaknesses in brackets.
+    """Return a row of text per record, with the columns ``SUMMARY_COLUMNS``; weaknesses are in brackets.
 
     Example:
         >>> summary_rows([])
@@ -114,19 +110,19 @@ def summary_rows(records: Sequence[AuditRecord]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for record in records:
         weak = [f"({cause.name})" for cause in record.decision.weaknesses]
-        shares = (percent(record.clean.value), percent(record.claimed_accuracy), str(record.robust))
-        rows.append((record.subject, record.verdict, *shares, ", ".join([*record.causes, *weak]) or "none"))
+        shares = (percent(record.clean_accuracy), percent(record.claimed_accuracy), str(record.robust))
+        rows.append((record.model_name, record.verdict, *shares, ", ".join([*record.causes, *weak]) or "none"))
     return rows
 
 
-def pair(causes: Sequence[Cause], findings: Sequence[Finding]) -> list[tuple[Cause, Finding]]:
-    """Each confirmed cause with the finding it came from.
+def with_findings(causes: Sequence[Cause], findings: Sequence[Finding]) -> list[tuple[Cause, Finding]]:
+    """Pair each confirmed cause with the finding that it came from.
 
     Raises:
         ValueError: a cause has no finding of its name.
 
     Example:
-        >>> pair([], [])
+        >>> with_findings([], [])
         []
     """
     named = {finding.name: finding for finding in findings}
@@ -137,15 +133,16 @@ def pair(causes: Sequence[Cause], findings: Sequence[Finding]) -> list[tuple[Cau
 
 
 def unconfirmed(record: AuditRecord) -> list[Finding]:
-    """Findings whose symptom is present but whose remedy was not shown to help.
+    """Return the findings whose symptom is present but whose remedy was not shown to help.
 
     Example:
         >>> from unmask.reports.record import Verdict
         >>> from unmask.statistics import Proportion
         >>> share = Proportion(count=9, total=10, low=0.55, high=0.99)
         >>> record = AuditRecord(
-        ...     subject="net", data="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM", clean=share,
-        ...     claimed=share, robust=share, decision=Verdict(answer="not masked", reason=""), findings=[], attacks=[],
+        ...     model_name="net", data_name="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM",
+        ...     clean=share, claimed=share, robust=share, findings=[], attacks=[],
+        ...     decision=Verdict(answer="not masked", reason=""),
         ... )
         >>> unconfirmed(record)
         []
@@ -159,12 +156,12 @@ def unconfirmed(record: AuditRecord) -> list[Finding]:
 
 
 def symptoms(record: AuditRecord) -> list[Finding]:
-    """Findings that are present and decide nothing by themselves.
+    """Return the findings that are present and decide nothing by themselves.
 
     Example:
         >>> from unmask.reports.record import Finding
         >>> failing = Finding(
-        ...     name="fails", kind="symptom", value=1.0, threshold=0.5, fired=True, symptom="", intervention="",
+        ...     name="fails", kind="symptom", value=1.0, threshold=0.5, fired=True, symptom="", remedy="",
         ...     control="", before=[True], after=[False], advice="",
         ... )
         >>> from types import SimpleNamespace
@@ -174,28 +171,28 @@ def symptoms(record: AuditRecord) -> list[Finding]:
     return [finding for finding in record.findings if finding.fired and finding.kind == "symptom"]
 
 
-def left(correct: Sequence[bool]) -> str:
-    """The accuracy that an attack of a finding leaves, or that it was not tried.
+def accuracy(correct: Sequence[bool]) -> str:
+    """Return the accuracy under an attack of a finding, or that the attack was not tried.
 
     Example:
-        >>> left([True, False]), left([])
+        >>> accuracy([True, False]), accuracy([])
         ('50.0 %', 'not tried: no symptom')
     """
     return percent(sum(correct) / len(correct)) if correct else "not tried: no symptom"
 
 
-def uneven(records: Sequence[AuditRecord]) -> str:
-    """In what the audits of several models differ, so that their figures cannot be compared; empty if in nothing.
+def differences(records: Sequence[AuditRecord]) -> str:
+    """Return in one sentence the differences between audits that forbid a comparison; empty if there are none.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> one = SimpleNamespace(data="digits", samples=10, images_digest="0a", epsilon=0.1, reference="FGSM")
-        >>> other = SimpleNamespace(data="digits", samples=10, images_digest="0a", epsilon=0.2, reference="PGD")
-        >>> uneven([one, other]), uneven([one, one])
+        >>> one = SimpleNamespace(data_name="digits", samples=10, images_digest="0a", epsilon=0.1, reference="FGSM")
+        >>> other = SimpleNamespace(data_name="digits", samples=10, images_digest="0a", epsilon=0.2, reference="PGD")
+        >>> differences([one, other]), differences([one, one])
         ('These audits differ in epsilon (0.1 and 0.2) and in the reference attack: compare them with care.', '')
     """
     differ = []
-    if len({(record.data, record.samples, record.images_digest) for record in records}) > 1:
+    if len({(record.data_name, record.samples, record.images_digest) for record in records}) > 1:
         differ.append("in their images")
     if len(bounds := list(dict.fromkeys(bound(record.epsilon) for record in records))) > 1:
         differ.append(f"in epsilon ({listing(bounds)})")
@@ -205,7 +202,7 @@ def uneven(records: Sequence[AuditRecord]) -> str:
 
 
 def not_run(record: AuditRecord) -> list[str]:
-    """What could not be tried on the model, one text for each reason.
+    """Return the names of what could not be tried on the model, one text for each reason.
 
     Example:
         >>> from types import SimpleNamespace
@@ -219,25 +216,26 @@ def not_run(record: AuditRecord) -> list[str]:
 
 
 def as_text(record: AuditRecord) -> str:
-    """The audit as plain text, 80 columns wide, for a terminal: no markup, no control characters.
+    """Return the audit as plain text, 80 columns wide, for a terminal: no markup, no control characters.
 
     Example:
         >>> from unmask.reports.record import Verdict
         >>> from unmask.statistics import Proportion
         >>> share = Proportion(count=9, total=10, low=0.55, high=0.99)
         >>> record = AuditRecord(
-        ...     subject="net", data="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM", clean=share,
-        ...     claimed=share, robust=share, decision=Verdict(answer="not masked", reason=""), findings=[], attacks=[],
+        ...     model_name="net", data_name="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM",
+        ...     clean=share, claimed=share, robust=share, findings=[], attacks=[],
+        ...     decision=Verdict(answer="not masked", reason=""),
         ... )
         >>> print(as_text(record).splitlines()[-1])
-          worst case  90.0 % (55.0 to 99.0)   over 0 attacks
+          robust accuracy   90.0 % (55.0 to 99.0)   under all 0 attacks
     """
     decision = record.decision
     blocks = [
-        [plain(record.subject), *_wrap(answer(record)), *_wrap(decision.reason)],
+        [plain(record.model_name), *_wrap(answer(record)), *_wrap(decision.reason)],
         _accuracies(record),
-        _explained("Causes", pair(decision.causes, record.findings)),
-        _explained("Weaknesses of the reference attack", pair(decision.weaknesses, record.findings)),
+        _explained("Causes", with_findings(decision.causes, record.findings)),
+        _explained("Weaknesses of the reference attack", with_findings(decision.weaknesses, record.findings)),
         _bullets("Symptoms whose remedy was not shown to help", [one.symptom for one in unconfirmed(record)]),
         _bullets("Further symptoms", [one.symptom for one in symptoms(record)]),
         _bullets("Not run", not_run(record)),
@@ -246,21 +244,21 @@ def as_text(record: AuditRecord) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def _with_interval(share: Proportion) -> str:
+def _interval(share: Proportion) -> str:
     return f"{percent(share.value)} (95 % interval {100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
 def _accuracies(record: AuditRecord) -> list[str]:
     shares = (
-        ("clean", record.clean, "without attack"),
-        ("claimed", record.claimed, f"under {plain(record.reference)}"),
-        ("worst case", record.robust, f"over {quantity(len(record.attacks), 'attack')}"),
+        ("clean accuracy", record.clean, "without attack"),
+        ("claimed accuracy", record.claimed, f"under {plain(record.reference)}"),
+        ("robust accuracy", record.robust, f"under all {quantity(len(record.attacks), 'attack')}"),
     )
-    head = f"Accuracy on {record.samples} images of {record.data}, L-infinity epsilon {bound(record.epsilon)}"
+    head = f"On {record.samples} images of {record.data_name}, L-infinity epsilon {bound(record.epsilon)}"
     lines = _wrap(f"{head} (95 % intervals)")
     for name, share, source in shares:
         figures = f"{percent(share.value):>7} ({100 * share.low:.1f} to {100 * share.high:.1f})"
-        lines += _wrap(source, first=f"  {name:<11}{figures:<25}", rest=" " * 38)
+        lines += _wrap(source, first=f"  {name:<17}{figures:<25}", rest=" " * 44)
     return lines
 
 
@@ -269,11 +267,11 @@ def _explained(heading: str, causes: Sequence[tuple[Cause, Finding]]) -> list[st
 
 
 def _explain(cause: Cause, finding: Finding) -> Iterator[str]:
-    before, after = left(finding.before), left(finding.after)
+    before, after = accuracy(finding.before), accuracy(finding.after)
     yield from _wrap(f"{cause.name}: the remedy wins {points(cause)}", first="  ", rest="    ")
     for name, text in (
-        ("seen", finding.symptom),
-        ("remedy", f"{finding.intervention}: accuracy {after}"),
+        ("symptom", finding.symptom),
+        ("remedy", f"{finding.remedy}: accuracy {after}"),
         ("control", f"{finding.control}: accuracy {before}"),
         ("advice", finding.advice),
     ):

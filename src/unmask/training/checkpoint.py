@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whole at any instant, and enough to go on bit for bit."""
+"""Checkpoints of a training run: whole at any instant, and enough to resume it bit for bit."""
 
 from __future__ import annotations
 
@@ -6,32 +6,38 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unmask.files import write_atomically
+from unmask.files import LockedError, lock, write_atomically
 from unmask.models.weights import fill, plain, read_tensors
 
 FORMAT = "unmask-checkpoint/3"
 ENTRIES = {"update", "weights", "sha256", "settings", "numbers", "groups", "resting"}
 
 
+@runtime_checkable
 class Stateful(Protocol):
-    """Anything whose state is tensors by name, as torch's own modules have it."""
+    """Anything whose state is tensors by name, as of torch's own modules.
+
+    Example:
+        >>> isinstance(nn.Linear(1, 1), Stateful), isinstance(len, Stateful)
+        (True, False)
+    """
 
     def state_dict(self) -> Mapping[str, Tensor]:
-        """The state."""
+        """Return the state."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> object:
-        """Put the state back."""
+        """Put a state back."""
         ...
 
 
@@ -40,10 +46,10 @@ class Checkpoint:
     """A folder that holds the latest state of one run: ``checkpoint.json``, and the safetensors file that it names.
 
     The weights and the optimizer's state are written first, under a name of their own; then the JSON is replaced in
-    one step; then the old weights go. A kill at any instant leaves the old state or the new one, whole.
+    one step; then the old weights are removed. A kill at any instant leaves the old state or the new one, whole.
 
     Attributes:
-        settings: the run's settings in words; going on with others is refused.
+        settings: the run's settings in words; a run with others is not resumed.
 
     Raises:
         ValueError: on ``restore``, the checkpoint is damaged, or of a run with other settings; on ``begin``, there is
@@ -53,9 +59,9 @@ class Checkpoint:
         >>> import tempfile
         >>> model = nn.Linear(2, 1)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     keeper = Checkpoint(folder=Path(folder), settings={})
-        ...     keeper.save(model, torch.optim.SGD(model.parameters()), update=7)
-        ...     keeper.restore(model, torch.optim.SGD(model.parameters()))
+        ...     checkpoint = Checkpoint(folder=Path(folder), settings={})
+        ...     checkpoint.save(model, torch.optim.SGD(model.parameters()), update=7)
+        ...     checkpoint.restore(model, torch.optim.SGD(model.parameters()))
         7
     """
 
@@ -63,7 +69,7 @@ class Checkpoint:
     settings: dict[str, str]
 
     def begin(self) -> None:
-        """See to it that a new run can be kept here, before anything is computed.
+        """Check that a new run can be kept here, before anything is computed.
 
         Raises:
             ValueError: there is a run here already, or nothing can be written here.
@@ -81,11 +87,11 @@ class Checkpoint:
 
     @property
     def index(self) -> Path:
-        """The JSON file, present once there is a whole checkpoint."""
+        """The path of the JSON file, present once there is a whole checkpoint."""
         return self.folder / "checkpoint.json"
 
     def latest(self) -> Path | None:
-        """The index file, if there is a checkpoint."""
+        """Return the index file, if there is a checkpoint."""
         return self.index if self.index.is_file() else None
 
     @property
@@ -94,21 +100,16 @@ class Checkpoint:
         return int(self._entry()["update"]) if self.latest() else 0
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes from training into this folder. The system lets go of it however the process ends.
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training into this folder, until this one leaves it or ends.
 
         Raises:
             ValueError: another process does so already.
         """
-        try:
-            import fcntl
-        except ImportError:  # Windows has none
-            yield
-            return
-        with (self.folder / "lock").open("a") as lock:
+        with ExitStack() as stack:
             try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                stack.enter_context(lock(self.folder / "lock"))
+            except LockedError as error:
                 raise ValueError(
                     f"{self.folder}: expected no other process to train into it, got one that does; wait for its end "
                     "or stop it, or name another folder"
@@ -116,8 +117,8 @@ class Checkpoint:
             yield
 
     @property
-    def resting(self) -> list[str]:
-        """The parts of the model that stay in evaluation mode."""
+    def in_evaluation(self) -> list[str]:
+        """The names of the model's parts that stay in evaluation mode."""
         return list(self._entry()["resting"])
 
     def save(
@@ -126,10 +127,10 @@ class Checkpoint:
         optimizer: Optimizer,
         update: int,
         *,
-        resting: Sequence[str] = (),
+        in_evaluation: Sequence[str] = (),
         **others: Stateful | None,
     ) -> None:
-        """Write the state after ``update`` updates, and with it, by its name, that of all else the run has."""
+        """Write the state after ``update`` updates, and by their names the states of ``others``."""
         state = optimizer.state_dict()["state"]
         held = {f"{row}.{name}": value for row, of in state.items() for name, value in of.items()}
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
@@ -151,7 +152,7 @@ class Checkpoint:
             "settings": dict(self.settings),
             "numbers": {name: value for name, value in held.items() if isinstance(value, (int, float))},
             "groups": [_counted(group, (int, float)) for group in optimizer.param_groups],
-            "resting": list(resting),
+            "resting": list(in_evaluation),
             "torch": torch.__version__,
         }
         write_atomically(self.index, json.dumps(entry, indent=1).encode() + b"\n")
@@ -160,7 +161,7 @@ class Checkpoint:
                 old.unlink()
 
     def restore(self, model: nn.Module, optimizer: Optimizer, **others: Stateful | None) -> int:
-        """Put the state back; returns the number of updates done, 0 if there is no checkpoint yet."""
+        """Put the state back; return the number of updates done, 0 if there is no checkpoint yet."""
         if not self.index.is_file():
             return 0
         entry = self._entry()
@@ -204,7 +205,7 @@ class Checkpoint:
 
 
 def _counted(group: Mapping[str, Any], kind: type | tuple[type, ...]) -> dict[str, Any]:
-    """What of this kind an optimizer counts for a group of parameters; the learning rates are the run's."""
+    """Return a group's entries of one type, without the learning rates, which follow from the run's settings."""
     known = ("lr", "initial_lr")
     return {name: one for name, one in group.items() if isinstance(one, kind) and name not in known}
 

@@ -1,4 +1,4 @@
-"""Several processes, on one or several machines, train or attack one network: its images are split among them."""
+"""Several processes, on one or several machines, that train or attack one network, each with a share of its images."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Alone:
         return 0
 
     def network(self, model: nn.Module) -> nn.Module:
-        """The network whose loss this process may differentiate for all."""
+        """Return the network whose loss this process may differentiate for all."""
         return model
 
     def share(self, rows: Tensor) -> tuple[Tensor, float]:
-        """This process's rows of a batch, and what its mean loss must be multiplied by to count as much as they do."""
+        """Return this process's rows of a batch, and the factor by which its mean loss counts as much as they do."""
         return rows, 1.0
 
     def backward(self, loss: Tensor) -> None:
@@ -50,14 +50,14 @@ class Alone:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over the processes."""
+        """Return the mean over the processes."""
         return value
 
     def align(self, model: nn.Module) -> None:
         """Give every process the first one's buffers, such as what batch norm keeps, before they share work."""
 
     def batches(self, batches: Batches) -> Batches:
-        """The same work, split over the processes."""
+        """Return the same batches, split over the processes."""
         return batches
 
 
@@ -71,7 +71,7 @@ class Spread(Alone):
     Of a batch of n rows, process r of R has n_r, in the order in which one process would have them all. Its mean loss
     is multiplied by ``R n_r / n``, so that the mean over the processes is the mean over the batch also where n_r
     differ. Attacks draw an example's noise from its own content, so it does not matter who attacks it: the losses of a
-    run are those of one process, but for rounding. What a network draws itself (dropout) is different in each process.
+    run are those of one process, but for rounding. The network's own random numbers (dropout) differ between processes.
     Batch norm takes its statistics from each process's own rows, without SyncBatchNorm, and those that are kept are
     the first process's: a network with batch norm therefore learns something else than in one process.
 
@@ -98,29 +98,29 @@ class Spread(Alone):
         return self.fabric.global_rank
 
     def network(self, model: nn.Module) -> nn.Module:
-        """The network with its gradients shared; the processes begin with the first one's weights."""
+        """Return the network with its gradients shared; the processes begin with the first one's weights."""
         return _Shared(model, self.fabric.setup_module(model, move_to_device=False))
 
     def share(self, rows: Tensor) -> tuple[Tensor, float]:
-        """This process's part. Where it is empty, a row stands in with weight 0: every process must take part."""
+        """Return this process's part; where it is empty, a row of weight 0: every process must take part."""
         own = rows.tensor_split(self.fabric.world_size)[self.rank]
         return (own, self.fabric.world_size * len(own) / len(rows)) if len(own) else (rows[:1], 0.0)
 
     def backward(self, loss: Tensor) -> None:
-        """The backward pass, in which all processes average their gradients."""
+        """Run the backward pass, in which all processes average their gradients."""
         self.fabric.backward(loss)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over the processes, the same in all of them."""
+        """Return the mean over the processes, the same in all of them."""
         return cast(Tensor, self.fabric.all_reduce(value.clone()))
 
     def align(self, model: nn.Module) -> None:
-        """The first process's buffers for all; DDP sees to it only before a pass in training mode."""
+        """Give all the first process's buffers; DDP does so only before a pass in training mode."""
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)
 
     def batches(self, batches: Batches) -> Batches:
-        """Batches of which each process does its part; all get the rows of all, in their order."""
+        """Return batches of which each process does its part; all get the rows of all, in their order."""
         if isinstance(batches, _Parts):
             return batches
         size = self.fabric.world_size
@@ -167,7 +167,7 @@ class _Parts(Batches):
 
 
 def join(*, accelerator: str, devices: int, nodes: int, strategy: str) -> Spread:
-    """Take this process's place among those that a launcher has started, each with a device of its own.
+    """Join the processes that a launcher has started, each with a device of its own.
 
     Raises:
         ValueError: lightning-fabric is not installed, or the launcher started another number of processes.
@@ -188,7 +188,7 @@ def join(*, accelerator: str, devices: int, nodes: int, strategy: str) -> Spread
 
 
 def end_with_parent() -> None:
-    """End this process, too, once the one that started it is gone, however it went: nobody would hear of it any more.
+    """End this process once the one that started it has ended.
 
     Example:
         >>> end_with_parent()
@@ -204,7 +204,7 @@ def end_with_parent() -> None:
 
 
 def is_launched() -> bool:
-    """Whether this process is one of those that ``launch`` or ``torchrun`` has started.
+    """Return True in a process that ``launch`` or ``torchrun`` has started.
 
     Example:
         >>> is_launched()
@@ -262,7 +262,7 @@ def launch(arguments: Sequence[str], *, devices: int, nodes: int) -> None:
 
 
 def _first(failures: dict[int, Any]) -> WorkerError:
-    """The process with which it began: when one is gone, the others fail for it or are ended."""
+    """Return the failure that came first: when one process is gone, the others fail for it or are ended."""
 
     def follows(rank: int) -> tuple[bool, int]:
         failure = failures[rank]
@@ -278,12 +278,12 @@ def _first(failures: dict[int, Any]) -> WorkerError:
 
 
 LOST = 75
-"""Exit code of a process that failed because another one was out of reach."""
+"""The exit code of a process that failed because another one was out of reach."""
 
 
 @contextmanager
 def reporting(code: Callable[[Exception], int]) -> Iterator[None]:
-    """Leave it to the launcher to say what went wrong in this process, and in which; ``code`` is its exit code then.
+    """Hand an error of this process to the launcher, which reports it; ``code`` gives its exit code.
 
     Errors that only say that another process is out of reach end in ``LOST``.
     """

@@ -1,4 +1,4 @@
-"""How a training run goes: its updates one by one, what is looked at on the way, and when it must end."""
+"""The loop of a training run: its updates, what is measured on the way, and when it must end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unmask.attacks import predict
+from unmask.attacks.evaluation import predict
 from unmask.data import Dataset
 from unmask.numerics import Batches, derive_seed, laid_out, random_state_kept, seed_all
 from unmask.statistics import proportion
@@ -24,27 +24,29 @@ from unmask.training.settings import Settings
 from unmask.training.watch import Watch
 
 CHECK_EVERY = 100
-"""After so many updates the losses are looked at: reading one waits for a GPU."""
+"""The losses are read after so many updates: reading one waits for a GPU."""
 
 SAVE_AFTER = 300.0
-"""Seconds since the last checkpoint after which one is written within an epoch too, once the losses are looked at."""
+"""Seconds since the last checkpoint after which one is written within an epoch too, once the losses are read."""
 
 STUCK_EVERY = 500
-"""Each time so many updates are done, and from then on after each epoch, it is asked whether a run is stuck at chance;
+"""A run is tested for being stuck at chance each time so many updates are done, and from then on after each epoch;
 before that it is too early to tell."""
 
 STUCK_WITHIN = 0.02
 STUCK_IMAGES = 500
-"""It is stuck if the mean of its last ``CHECK_EVERY`` losses is within this share of what guessing costs, or above it,
-and on so many training images the model is no better than one that always names the commonest class. The loss alone
-does not tell: that of adversarial training may well begin above that of guessing. That of an objective from elsewhere
-need not be in nats and is not asked."""
+"""A run is stuck if the mean of its last ``CHECK_EVERY`` losses is within this share of the loss of guessing, or above
+it, and on so many training images the model is no better than one that always names the commonest class. The loss alone
+does not tell: that of adversarial training may well begin above that of guessing. The loss of an objective of other
+people need not be in nats and does not count."""
 
 
 class DivergedError(RuntimeError):
-    """The loss or a weight is no longer finite: what, and at which update, counted from 1.
+    """The loss or a weight is no longer finite.
 
-    ``checkpoint`` is the last good one, if any was kept.
+    Attributes:
+        update: the update after which it was so, counted from 1.
+        checkpoint: the last good one, if any was kept.
 
     Example:
         >>> print(DivergedError("loss: expected a number, got nan", 4, None))
@@ -60,27 +62,27 @@ class DivergedError(RuntimeError):
 
 
 @dataclass
-class Part:
-    """An epoch, or what is left of it after a yield, as far as it is done: its updates' losses, and its seconds."""
+class PartialEpoch:
+    """An epoch, or the rest of one after a yield, as far as it is done: the losses of its updates, and its seconds."""
 
     losses: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
     seconds: float = 0.0
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint holds of it."""
+        """Return it as tensors for a checkpoint."""
         return {"losses": self.losses, "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with it; a checkpoint at an epoch's end holds none."""
+        """Put it back; a checkpoint at an epoch's end holds none."""
         if state:
             self.losses, self.seconds = state["losses"], float(state["seconds"])
 
 
-def resting_of(model: nn.Module) -> list[str]:
-    """The names of parts that are in evaluation mode, as a frozen network's may be, while the whole is not.
+def parts_in_evaluation(model: nn.Module) -> list[str]:
+    """Return the names of parts that are in evaluation mode, as a frozen network's may be, while the whole is not.
 
     Example:
-        >>> resting_of(nn.Sequential(nn.Flatten(), nn.Dropout().eval()))
+        >>> parts_in_evaluation(nn.Sequential(nn.Flatten(), nn.Dropout().eval()))
         ['1']
     """
     return [name for name, part in model.named_modules() if not part.training] if model.training else []
@@ -88,9 +90,11 @@ def resting_of(model: nn.Module) -> list[str]:
 
 @dataclass(frozen=True)
 class Run:
-    """What takes part in one run: ``network`` is the model as the objective sees it.
+    """A run with all that takes part in it.
 
-    Its parts in ``resting`` stay in evaluation mode.
+    Attributes:
+        network: the model as the objective sees it.
+        in_evaluation: the names of the parts of the model that stay in evaluation mode.
     """
 
     settings: Settings
@@ -101,19 +105,21 @@ class Run:
     watch: Watch | None
     progress: Callable[[int], None] | None
     spread: Alone
-    keeper: Checkpoint | None
-    resting: Sequence[str]
+    checkpoint: Checkpoint | None
+    in_evaluation: Sequence[str]
 
     @cached_property
     def per_epoch(self) -> int:
+        """The number of updates in an epoch."""
         return math.ceil(len(self.data) / self.settings.batch_size)
 
     @cached_property
     def device(self) -> torch.device:
+        """The device of the model."""
         return next(self.model.parameters()).device
 
     def check(self, done: int) -> None:
-        """Refuse a watch with a past of its own, and processes that do not begin at the same update."""
+        """Refuse a watch that was used before, and processes that do not begin at the same update."""
         if self.watch and self.watch.readings and not done:
             count = len(self.watch.readings)
             raise ValueError(f"watch: expected a new one for a new run, got one with {count} readings")
@@ -122,10 +128,10 @@ class Run:
         if self.watch:
             self.watch.batches = self.spread.batches(self.watch.batches)
 
-    def advance(self, part: Part, begin: int) -> int:
-        """Go on with the part that began after so many updates; returns the updates done.
+    def advance(self, part: PartialEpoch, begin: int) -> int:
+        """Train to the end of the epoch that began after ``begin`` updates; return the updates done.
 
-        It is over with its epoch, or once there is something to say.
+        It ends early where the loss is not finite, masking is called, or the run is stuck.
         """
         size, seed = self.settings.batch_size, self.settings.seed
         epoch, first = divmod(begin, self.per_epoch)
@@ -149,13 +155,13 @@ class Run:
                 losses[row] = self.step(order[row * size : (row + 1) * size], update)
                 if self.progress:
                     self.progress(1)
-                looked = (row + 1) % CHECK_EVERY == 0
-                diverged = looked and not self.spread.mean(losses[row]).isfinite()
-                masked = self.look(update + 1)
+                checked = (row + 1) % CHECK_EVERY == 0
+                diverged = checked and not self.spread.mean(losses[row]).isfinite()
+                masked = self.measure(update + 1)
                 asked = (update + 1) % STUCK_EVERY == 0
                 if diverged or masked or (asked and self.is_stuck(losses[: row + 1], update + 1)):
                     break
-                if looked and update + 1 < until and self.is_due(saved):
+                if checked and update + 1 < until and self.is_due(saved):
                     note(row + 1)
                     self.save(update + 1, part)
                     saved = time.perf_counter()
@@ -164,13 +170,13 @@ class Run:
         return update + 1
 
     def to_training(self) -> None:
-        """Training mode, but for what is to stay as it is."""
+        """Put the model into training mode, but for the parts that stay in evaluation mode."""
         self.model.train()
-        for name in self.resting:
+        for name in self.in_evaluation:
             self.model.get_submodule(name).training = False
 
-    def look(self, done: int) -> str:
-        """Let the watch look if it is time, or at the run's end if it has a rule; returns why masking is called."""
+    def measure(self, done: int) -> str:
+        """Let the watch make a reading if one is due, or at the end if it has a rule; return its call of masking."""
         if self.watch is None:
             return ""
         now = self.watch.is_due(done) or (bool(self.watch.rule) and done == self.settings.updates)
@@ -179,20 +185,19 @@ class Run:
         return self.watch(self.model, done, now=now).masked
 
     def is_due(self, saved: float) -> bool:
-        """Whether a checkpoint that was written at this time is too old; all processes say the same."""
+        """Return True if a checkpoint that was written at this time is too old; all processes return the same."""
         passed = torch.tensor(time.perf_counter() - saved, device=self.device)
-        return self.keeper is not None and float(self.spread.mean(passed)) >= SAVE_AFTER
+        return self.checkpoint is not None and float(self.spread.mean(passed)) >= SAVE_AFTER
 
-    def save(self, done: int, part: Part | None = None) -> None:
-        """Write a checkpoint, within an epoch with the part that is not over."""
-        if self.keeper and self.spread.rank == 0:
-            remembers = stateful(self.settings.objective)
-            others = {"watch": self.watch, "part": part, "objective": remembers}
-            self.keeper.save(self.model, self.optimizer, done, resting=self.resting, **others)
+    def save(self, done: int, part: PartialEpoch | None = None) -> None:
+        """Write a checkpoint, within an epoch with the part that is done."""
+        if self.checkpoint and self.spread.rank == 0:
+            others = {"watch": self.watch, "part": part, "objective": stateful(self.settings.objective)}
+            self.checkpoint.save(self.model, self.optimizer, done, in_evaluation=self.in_evaluation, **others)
 
     def check_finite(self, losses: Tensor, begin: int) -> None:
         """Raise if a loss or a weight is not finite: the last update of a pass can break the weights unseen."""
-        kept = self.keeper.latest() if self.keeper else None
+        kept = self.checkpoint.latest() if self.checkpoint else None
         if not losses.isfinite().all():
             first = int((~losses.isfinite()).nonzero()[0])
             raise DivergedError(f"loss: expected a finite number, got {float(losses[first])}", begin + first + 1, kept)
@@ -200,7 +205,7 @@ class Run:
             raise DivergedError("weights: expected finite numbers, got NaN or infinity", begin + len(losses), kept)
 
     def step(self, rows: Tensor, update: int) -> Tensor:
-        """One gradient step; returns the loss before it, or this process's part of it."""
+        """Make one gradient step; return the loss before it, or this process's part of it."""
         own, weight = self.spread.share(rows)
         images, labels = self.batch(own)
         for group in self.optimizer.param_groups:
@@ -219,7 +224,7 @@ class Run:
         return loss.detach()
 
     def loss(self, images: Tensor, labels: Tensor, update: int) -> Tensor:
-        """What the objective makes of a batch."""
+        """Return the objective's loss of a batch."""
         try:
             return self.settings.objective(self.network, images, labels, step=update)
         except ValueError as error:
@@ -232,7 +237,7 @@ class Run:
             ) from error
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The images and labels in these rows, as the model wants them."""
+        """Return the images and labels in these rows, in the model's dtype and layout, on its device."""
         images = self.data.images.index_select(0, rows)  # faster than images[rows]
         images = images.to(self.device, torch.float64 if self.settings.precision == "float64" else torch.float32)
         if self.settings.channels_last:
@@ -240,7 +245,7 @@ class Run:
         return images, self.data.labels[rows].to(self.device)
 
     def is_stuck(self, losses: Tensor, done: int) -> bool:
-        """Whether the latest losses, and with them the accuracy on some training images, are what guessing gives."""
+        """Return True if the latest losses, and the accuracy on some training images, are those of guessing."""
         if done < STUCK_EVERY and done < self.settings.updates:
             return False
         shares = self.data.labels.bincount() / len(self.data)

@@ -1,4 +1,4 @@
-"""What a training run is: its length, batches, objective, optimizer and precision."""
+"""Settings of a training run: its length, batches, objective, optimizer and precision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unmask.training.words import group_in_words, unseen
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The fields of ``Trainer``, where they are explained.
+    """The settings of ``Trainer``, where they are explained.
 
     Raises:
         ValueError: a setting is out of range.
@@ -63,11 +63,11 @@ class Settings:
             raise ValueError(f"precision: expected 'float32', 'float64' or 'bf16-mixed', got {self.precision!r}")
 
     def in_words(self, model: nn.Module, optimizer: Optimizer) -> dict[str, str]:
-        """What must agree for a run to be the same run: every field but the number of updates, in words.
+        """Return in words all that must agree for a run to be the same run: every field but the number of updates.
 
-        Functions go by their name alone, but one that makes an optimizer by what it makes, the one of ``prepare``;
-        objects by what they show of themselves, and where that is nothing, by what they hold. An objective that
-        remembers something goes by its plain settings and networks beside that.
+        Functions are told apart by their names, but a factory of optimizers by the optimizer it made, that of
+        ``prepare``; objects by their ``repr``, and where that shows nothing, by their attributes; an objective with a
+        state by its plain settings and its networks.
         """
         given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "updates"}
         apart = stateful(self.objective)
@@ -79,7 +79,7 @@ class Settings:
         return words
 
     def prepare(self, model: nn.Module) -> Optimizer:
-        """Bring the weights into the wanted precision and layout; returns their optimizer.
+        """Bring the weights into the wanted precision and layout; return their optimizer.
 
         Raises:
             ValueError: the model is no torch module, it has no weights to train, or none yet, or there is no such

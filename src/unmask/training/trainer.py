@@ -1,4 +1,4 @@
-"""A training run as those see it who ask for it: a generator of epochs."""
+"""A training run as a generator of epochs."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from unmask.numerics import Batches
 from unmask.training.checkpoint import Checkpoint
 from unmask.training.distributed import ALONE, Alone
 from unmask.training.objectives.objective import stateful
-from unmask.training.run import Part, Run, resting_of
+from unmask.training.run import PartialEpoch, Run, parts_in_evaluation
 from unmask.training.settings import Settings
 from unmask.training.watch import Reading, Watch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one pass over the training images came to, or the part of it that was done until there was something to say.
+    """The result of one pass over the training images, or of the part of it after which masking or chance was called.
 
     Attributes:
         number: counted from 1; ``update``: updates done so far.
         loss: the objective's mean over the pass, in nats.
-        stuck: loss and accuracy are what guessing gives; a lower learning rate, a warm-up of it or another seed may
-            free it. It is said after 500 updates, or a multiple of that, at once: what is left of the pass then comes
-            by itself. To stop, leave the loop.
-        seconds: what the pass took, readings included.
+        stuck: loss and accuracy are those of guessing; a lower learning rate, a warm-up or another seed may help. It is
+            said after 500 updates, or a multiple of that, at once: the rest of the pass then is an epoch of its own. To
+            stop, leave the loop.
+        seconds: the time of the pass, readings included.
         readings: those that ``watch`` made during the pass.
         returned_to: the update whose weights the model was put back to, because masking was called at the last of the
             readings; the run is over.
@@ -56,22 +56,21 @@ class Trainer(Settings):
     """Settings of a training run; called, it trains a model in place, as its epochs are asked for, and yields each.
 
     On a CPU in float32 a run that was stopped and resumed ends with the same weights, bit for bit, as one that ran
-    through: order, dropout and attack noise follow from seeds, its own and the objective's, and the number of the epoch
-    or update. The model is put into training mode, but for parts that are in evaluation mode while the whole is not, as
-    a frozen network may be.
+    through: order, dropout and attack noise follow from seeds, the run's and the objective's, and the number of the
+    epoch or update. The model is put into training mode, but for parts that are in evaluation mode while the whole is
+    not, as a frozen network may be.
 
     Attributes:
         updates: how many gradient steps in all; the last epoch may be cut short.
         batch_size: images in each; the last batch of an epoch may be smaller.
-        objective: what is minimised, such as ``Normal()``, ``Adversarial(attack=FGSM(epsilon=0.3))`` or
-            ``LogitDistance(epsilon=0.3)`` of ``unmask.training.objectives``: called with the model, a batch and the update's
-            number, it returns the loss.
-        optimizer: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, or one of two
-            readings of a misprint of Adam, ``"adam-double-corrected"`` and ``"adam-literal"``; or a class of
-            ``torch.optim``, as it is or with settings in a ``functools.partial``; groups may have learning rates of
-            their own, which the schedule scales.
+        objective: the loss to minimise, such as ``Normal()``, ``Adversarial(attack=FGSM(epsilon=0.3))`` or
+            ``LogitDistance("8/255")`` of ``unmask.training.objectives``: called with the model, a batch and the
+            update's number, it returns the loss.
+        optimizer: ``"sgd"``, ``"momentum"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"`` or ``"adamw"``; or a factory
+            ``(parameters, learning_rate) -> optimizer``, such as a class of ``torch.optim``, as it is or with settings
+            in a ``functools.partial``. Groups may have learning rates of their own, which the schedule scales.
         learning_rate: before the schedule; ``weight_decay``: of the L2 penalty, or decoupled from it for ``"adamw"``;
-            0 leaves it to the class, where one is given.
+            0 leaves it to the factory, where one is given.
         schedule: the learning rate's factor as a function of the update's number, counted from 0.
         precision: ``"float32"``, ``"float64"``, or ``"bf16-mixed"``: weights in float32, the passes under autocast, and
             so the objective's attacks. On networks with small gradients these can be weaker than in float32
@@ -111,9 +110,9 @@ class Trainer(Settings):
             checkpoint: a folder that holds all that is needed to go on, as of the last epoch's end or, where epochs are
                 long, as of some five minutes ago.
             resume: go on from ``checkpoint`` if it holds a run, else begin.
-            watch: looks for masking after the first update, then every so many and, with a rule, after the last. Where
-                it calls it, the model gets the last healthy weights back and the run is over. Checkpoints hold what it
-                remembers.
+            watch: measures masking after the first update, then every so many and, with a rule, after the last. Where
+                it calls masking, the model gets the last healthy weights back and the run is over. Checkpoints hold its
+                readings.
             progress: called with 1 after each update.
             spread: the processes that train together; each calls this with the same arguments.
 
@@ -131,20 +130,20 @@ class Trainer(Settings):
         if watch is not None and not isinstance(watch, Watch):
             raise ValueError(f"watch: expected an unmask.training.watch.Watch, got {type(watch).__name__}")
         optimizer = self.prepare(model)
-        keeper = self._keeper(checkpoint, model, optimizer, data, watch) if checkpoint is not None else None
-        part = Part()
-        remembers = stateful(self.objective)
-        done = keeper.restore(model, optimizer, watch=watch, part=part, objective=remembers) if keeper and resume else 0
+        folder = self._checkpoint(checkpoint, model, optimizer, data, watch) if checkpoint is not None else None
+        part, done = PartialEpoch(), 0
+        if folder and resume:
+            done = folder.restore(model, optimizer, watch=watch, part=part, objective=stateful(self.objective))
         _check_fits(model, data)
-        if keeper and not done:
-            keeper.begin()
-        resting = keeper.resting if keeper and done else resting_of(model)
-        run = Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, keeper, resting)
-        with keeper.held() if keeper and not spread.rank else nullcontext():
+        if folder and not done:
+            folder.begin()
+        still = folder.in_evaluation if folder and done else parts_in_evaluation(model)
+        run = Run(self, model, spread.network(model), optimizer, data, watch, progress, spread, folder, still)
+        with folder.locked() if folder and not spread.rank else nullcontext():
             yield from self._epochs(run, part, done)
 
-    def _epochs(self, run: Run, part: Part, done: int) -> Iterator[Epoch]:
-        """The epochs from here to the run's end."""
+    def _epochs(self, run: Run, part: PartialEpoch, done: int) -> Iterator[Epoch]:
+        """Yield the epochs from here to the run's end."""
         model, watch = run.model, run.watch
         run.check(done)
         while done < self.updates and not (watch and watch.masked):
@@ -161,18 +160,18 @@ class Trainer(Settings):
                 readings=tuple(one for one in watch.readings if one.update > begin) if watch else (),
                 returned_to=healthy,
             )
-            part = Part()
+            part = PartialEpoch()
 
     def restore(self, model: nn.Module, data: Dataset, *, checkpoint: Path | str, watch: Watch | None = None) -> int:
-        """Bring model and watch to where the run's checkpoint is; returns the updates done, 0 if there is none yet.
+        """Put model and watch into the state of the run's checkpoint; return the updates done, 0 if there is none yet.
 
         Raises:
             ValueError: the checkpoint is damaged, or of a run with other settings, data or another watch.
         """
         optimizer = self.prepare(model)
-        return self._keeper(checkpoint, model, optimizer, data, watch).restore(model, optimizer, watch=watch)
+        return self._checkpoint(checkpoint, model, optimizer, data, watch).restore(model, optimizer, watch=watch)
 
-    def _keeper(
+    def _checkpoint(
         self, folder: Path | str, model: nn.Module, optimizer: Optimizer, data: Dataset, watch: Watch | None
     ) -> Checkpoint:
         settings = self.in_words(model, optimizer) | {"data": data.in_words()}
@@ -180,8 +179,9 @@ class Trainer(Settings):
 
 
 def _check_fits(model: nn.Module, data: Dataset) -> None:
-    """Show the model two images, so that one which is not made for such data, or has a softmax, is refused by name."""
+    """Call the model on two images; refuse one that is not made for such data, or that has a softmax."""
     device = next(model.parameters()).device
-    tried = preflight(model, data.images[:2], data.labels[:2], batches=Batches(device=device), classes=len(data.classes))
+    batches, classes = Batches(device=device), len(data.classes)
+    tried = preflight(model, data.images[:2], data.labels[:2], batches=batches, classes=classes)
     if isinstance(tried.model, LogProbabilities):
-        raise ValueError("model: expected logits, got probabilities; leave its softmax away")
+        raise ValueError("model: expected logits, got probabilities; leave its softmax out")

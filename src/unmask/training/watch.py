@@ -1,11 +1,11 @@
-"""Masking watched during training: every so many updates, what one step and many steps do to the same images."""
+"""A watch for masking during training: every so many updates, attacks of one step and of many on the same images."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from unmask.attacks import FGSM, PGD, RFGSM
 from unmask.data.dataset import images_digest
-from unmask.losses import cross_entropy
+from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches, describe, undisturbed
-from unmask.threats import check_batch
+from unmask.threats import Epsilon, check_batch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What one look at a network in training found.
+    """The measurements of a network in training after some number of updates.
 
     Attributes:
         update: updates done so far.
@@ -30,7 +30,7 @@ class Reading:
         logit_distance: the mean over the images of ``|f(x_fgsm) - f(x_rfgsm)|_2``: the Euclidean norm of the logits'
             difference, not squared. Vivek, Baburaj and Babu (2019) plot it against the updates in figures 1 and 2; it
             grows as masking sets in, at once or, where half of the images are clean, some hundred updates later.
-        masked: why masking is called here, in words; empty where it is not.
+        masked: the reason for which masking is called here; empty where it is not.
 
     Example:
         >>> healthy = Reading(update=100, clean_accuracy=0.98, fgsm_accuracy=0.91, pgd_accuracy=0.88, fgsm_loss=0.3,
@@ -51,7 +51,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """When masking is called: PGD's accuracy has fallen from its best, or FGSM leaves far more standing than PGD does.
+    """The rule that calls masking: accuracy under PGD has fallen from its best, or is far below that under FGSM.
 
     It is meant for training against an attack within the watched epsilon from the first update on, and for some hundred
     images at least. Training as usual loses its accuracy under PGD without any masking, and so may a warm-up of
@@ -61,11 +61,12 @@ class Rule:
     Attributes:
         fall: from the best seen so far. Wong, Rice and Kolter (2020) stop where PGD's accuracy on a training batch has
             fallen by more than 0.2 since their last look; from the best, a fall in several steps counts as well.
-        gap: FGSM's accuracy minus PGD's. In tables 3 and 4 of Vivek, Baburaj and Babu (2019) networks trained with PGD
-            or the logit distance lose 3 to 6 points between the two, networks that mask 27 to 99.
-        share: of what FGSM leaves standing, what PGD must; 0 asks for nothing. Early in training FGSM's accuracy is
-            itself below the gap. It is asked once that is well above guessing, see ``above_chance``, and only where
-            PGD leaves no more than at its best: PGD training too is slower at withstanding PGD than FGSM.
+        gap: accuracy under FGSM minus that under PGD. In tables 3 and 4 of Vivek, Baburaj and Babu (2019) networks
+            trained with PGD or the logit distance lose 3 to 6 points between the two, networks that mask 27 to 99.
+        share: the least accuracy under PGD, as a share of that under FGSM; 0 asks for nothing. Early in training the
+            accuracy under FGSM is itself below the gap. The share counts once that accuracy is well above guessing, see
+            ``above_chance``, and only where accuracy under PGD is not at its best: PGD training too is slower to gain
+            accuracy under PGD than under FGSM.
 
     Raises:
         ValueError: a setting is out of range.
@@ -74,7 +75,7 @@ class Rule:
         >>> reading = Reading(update=2000, clean_accuracy=0.99, fgsm_accuracy=0.95, pgd_accuracy=0.5, fgsm_loss=0.2,
         ...                   pgd_loss=9.0, logit_distance=300.0)
         >>> Rule()(reading, best=0.65)
-        'FGSM leaves 95.0 % standing and PGD 50.0 %, a gap of more than 30 points'
+        'accuracy is 95.0 % under FGSM and 50.0 % under PGD, a gap of more than 30 points'
         >>> Rule()(reading, best=0.75)
         'accuracy under PGD has fallen from 75.0 % to 50.0 %, by more than 20 points'
     """
@@ -90,7 +91,7 @@ class Rule:
             raise ValueError(f"share: expected a number from 0 to below 1, got {self.share}")
 
     def __call__(self, reading: Reading, best: float, chance: float = 0.0) -> str:
-        """Why masking is called, or nothing.
+        """Return the reason for which masking is called, or an empty text.
 
         Args:
             best: the highest accuracy under PGD of the readings before.
@@ -106,21 +107,21 @@ class Rule:
             )
         if reading.fgsm_accuracy - reading.pgd_accuracy > self.gap + least:
             return (
-                f"FGSM leaves {100 * reading.fgsm_accuracy:.1f} % standing and PGD {100 * reading.pgd_accuracy:.1f} %, "
-                f"a gap of more than {100 * self.gap:g} points"
+                f"accuracy is {100 * reading.fgsm_accuracy:.1f} % under FGSM and {100 * reading.pgd_accuracy:.1f} % "
+                f"under PGD, a gap of more than {100 * self.gap:g} points"
             )
         rises = reading.pgd_accuracy > best + least
         few = reading.pgd_accuracy < self.share * reading.fgsm_accuracy - least
         if few and not rises and above_chance(reading.fgsm_accuracy, chance):
             return (
-                f"PGD leaves {100 * reading.pgd_accuracy:.1f} % standing, less than {100 * self.share:g} % of the "
-                f"{100 * reading.fgsm_accuracy:.1f} % that FGSM leaves"
+                f"accuracy under PGD is {100 * reading.pgd_accuracy:.1f} %, less than {100 * self.share:g} % of the "
+                f"{100 * reading.fgsm_accuracy:.1f} % under FGSM"
             )
         return ""
 
 
 def above_chance(accuracy: float, chance: float) -> bool:
-    """Whether an accuracy is more than twice that of guessing, or more than halfway from there to 1.
+    """Return True for an accuracy of more than twice that of guessing, or more than halfway from there to 1.
 
     Example:
         >>> above_chance(0.11, chance=0.1), above_chance(0.75, chance=0.4)
@@ -129,23 +130,23 @@ def above_chance(accuracy: float, chance: float) -> bool:
     return accuracy > chance + min(chance, (1 - chance) / 2)
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(eq=False)
 class Watch:
-    """Look at a network in training every so many updates, on the same images with the same noise, and keep count.
+    """Measure a network in training every so many updates, on the same images with the same noise.
 
-    A look takes ``steps + 2`` gradients of each image and leaves no trace: the model's mode, its gradients and the
-    global random state stay as they were. The weights of the last healthy reading are kept in memory; an optimizer's
-    state is not.
+    A reading takes ``steps + 2`` gradients of each image. The model's mode, its gradients and the global random state
+    stay as they were. The weights of the last healthy reading are kept in memory; an optimizer's state is not. The
+    attacks maximise the log-odds, which do not saturate.
 
     Attributes:
-        epsilon: the L-infinity bound of all three attacks.
+        epsilon: the bound of all three attacks; a number in [0, 1] or text such as ``"8/255"``.
         images: float (N, C, H, W) in [0, 1], some of those that are trained on; ``labels`` int64 (N,).
         every: a reading is made by the first call, and after each so many updates.
         steps: of PGD, from a random start, each of ``2.5 epsilon / steps``; the strongest point seen counts.
         alpha: R-FGSM's random offset, from which it steps on by ``epsilon - alpha`` (the paper's equations 2 and 3).
             The paper does not state it; by default it is as ``LogitDistance`` has it, a thirtieth of epsilon.
         rule: calls masking; None leaves it to the reader.
-        batches: how the work is cut up.
+        batches: the batch size and the device of the measurements.
         readings: all that were made, oldest first.
 
     Raises:
@@ -155,7 +156,7 @@ class Watch:
         >>> from unmask.models import build
         >>> model = build("linear", inputs=(1, 2, 2), classes=2)
         >>> images, labels = torch.rand(8, 1, 2, 2), torch.arange(8) % 2
-        >>> watch = Watch(epsilon=0.3, images=images, labels=labels, every=100)
+        >>> watch = Watch(0.3, images=images, labels=labels, every=100)
         >>> for update in range(1, 301):
         ...     if watch(model, update).masked:
         ...         watch.restore(model)
@@ -164,7 +165,8 @@ class Watch:
         [1, 100, 200, 300]
     """
 
-    epsilon: float
+    epsilon: Epsilon = Epsilon()
+    _: KW_ONLY
     images: Tensor = field(repr=False)
     labels: Tensor = field(repr=False)
     every: int = 100
@@ -182,18 +184,18 @@ class Watch:
         if self.every < 1 or not len(self.images):
             raise ValueError(f"every and images: expected at least 1 of each, got {self.every} and {len(self.images)}")
         self._attacks = (
-            FGSM(epsilon=self.epsilon),
-            RFGSM(epsilon=self.epsilon, alpha=self._alpha, seed=self.seed),
-            PGD(epsilon=self.epsilon, steps=self.steps, seed=self.seed),
+            FGSM(epsilon=self.epsilon, loss=log_odds),
+            RFGSM(epsilon=self.epsilon, alpha=self._alpha, loss=log_odds, seed=self.seed),
+            PGD(epsilon=self.epsilon, steps=self.steps, loss=log_odds, seed=self.seed),
         )
 
     def __call__(self, model: nn.Module, update: int, *, now: bool = False) -> Reading:
-        """The reading that holds: the latest, or, since ``restore``, the healthy one that it went back to.
+        """Return the reading that holds: the latest, or, since ``restore``, the healthy one that it went back to.
 
         Args:
             update: how many are done. A new reading is made if another multiple of ``every`` has been reached or
                 passed since the last one; it need not be called after each update.
-            now: make one whether or not it is time.
+            now: make one even if none is due.
         """
         if now or self.is_due(update):
             if not isinstance(model, nn.Module):
@@ -205,7 +207,7 @@ class Watch:
         return self.healthy if self._restored and self.healthy else self.readings[-1]
 
     def is_due(self, update: int) -> bool:
-        """Whether a call after so many updates makes a new reading."""
+        """Return True if a call after so many updates makes a new reading."""
         return not self.readings or update // self.every != self.readings[-1].update // self.every
 
     @property
@@ -219,7 +221,7 @@ class Watch:
 
     @property
     def masked(self) -> str:
-        """Why masking was called at the last reading; empty if it was not."""
+        """The reason for which masking was called at the last reading; empty if it was not."""
         return self.readings[-1].masked if self.readings else ""
 
     @property
@@ -228,7 +230,7 @@ class Watch:
         return next((one for one in reversed(self.readings) if not one.masked and _is_finite(one)), None)
 
     def restore(self, model: nn.Module) -> int:
-        """Put back the weights of the last healthy reading; returns its update. That reading then holds till the next.
+        """Put back the weights of the last healthy reading; return its update. That reading then holds till the next.
 
         Where masking sets in before anything else is learned, that is the first reading, of an untrained network.
 
@@ -242,13 +244,13 @@ class Watch:
         return self.healthy.update
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that it remembers, as tensors for a checkpoint."""
+        """Return its readings and the kept weights, as tensors for a checkpoint."""
         rows = [[getattr(reading, name) for name in _NUMBERS] for reading in self.readings]
         weights = {f"healthy.{name}": value for name, value in self._weights.items()}
         return {"readings": torch.tensor(rows, dtype=torch.float64), **weights}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Remember what a watch with the same settings did."""
+        """Put back the readings and the weights of a watch with the same settings."""
         self.readings = []
         for update, *values in state["readings"].tolist():
             self.readings.append(self._judged(_reading(int(update), values)))
@@ -256,7 +258,7 @@ class Watch:
 
     @property
     def settings(self) -> str:
-        """What must agree for a resumed run to be watched as before, in words."""
+        """In words, all that must agree for a resumed run to be watched as before."""
         images = images_digest(self.images, self.labels)[:16]
         return (
             f"every {self.every} at epsilon {self.epsilon:g}, {self.steps} steps, alpha {self._alpha:g}, "
@@ -268,19 +270,19 @@ class Watch:
         return replace(reading, masked=self.rule(reading, best, self.chance) if self.rule else "")
 
     def _measured(self, model: nn.Module, update: int) -> Reading:
-        columns = self.batches(lambda x, y: self._look(model, x, y), self.images, self.labels)
+        columns = self.batches(lambda x, y: self._values(model, x, y), self.images, self.labels)
         return _reading(update, [float(column.double().mean()) for column in columns])
 
-    def _look(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        """One value per image (N,) for each number of a reading but the first."""
+    def _values(self, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """Return one value per image (N,) for each number of a reading but the first."""
         where = next((one for one in model.parameters() if one.is_floating_point()), images)
         images, labels = images.to(where), labels.to(where.device)
         points = [images, *(attack(model, images, labels) for attack in self._attacks)]
         with undisturbed(model, seed=self.seed), torch.no_grad():
             clean, fgsm, rfgsm, pgd = map(model, points)
-        standing = (logits.argmax(1) == labels for logits in (clean, fgsm, pgd))
+        correct = (logits.argmax(1) == labels for logits in (clean, fgsm, pgd))
         losses = (cross_entropy(logits, labels) for logits in (fgsm, pgd))
-        return *standing, *losses, (fgsm - rfgsm).norm(dim=1)
+        return *correct, *losses, (fgsm - rfgsm).norm(dim=1)
 
 
 _NUMBERS = tuple(name for name in Reading.__dataclass_fields__ if name != "masked")

@@ -1,4 +1,4 @@
-"""What tells a run from others, in words that its checkpoint keeps: optimizers' groups, what is within objects."""
+"""Words that tell a run from others and that its checkpoint keeps: groups of parameters, attributes of objects."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import nn
 from unmask.training.objectives.objective import in_words
 
 DEPTH = 3
-"""So deep are objects without a text of their own looked into, one within the other."""
+"""The depth to which the attributes of objects without a text of their own are read."""
 
 
 def group_in_words(group: Mapping[str, Any], names: Mapping[nn.Parameter, str]) -> str:
-    """An optimizer's plain settings for a group of parameters, and which these are.
+    """Return an optimizer's plain settings for a group of parameters, and which parameters these are.
 
     Example:
         >>> layer = nn.Linear(2, 1)
@@ -34,14 +34,16 @@ def group_in_words(group: Mapping[str, Any], names: Mapping[nn.Parameter, str]) 
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it reads the same wherever it is written: a number, a text, nothing, or several of these in order."""
+    """Return True for a number, a text, None, or several of these in order: what reads the same in every process."""
     return isinstance(value, (int, float, str, NoneType)) or (
         isinstance(value, (list, tuple)) and all(map(_is_plain, value))
     )
 
 
 def unseen(value: Any, apart: Any, *, weights_told: bool = False, depth: int = 0) -> str:
-    """What an object without a text of its own holds, or one within it; of ``apart``, what a checkpoint leaves out.
+    """Return in words the attributes that ``repr`` does not show, of an object or of one within it.
+
+    ``apart`` is an objective with a state, which a checkpoint holds: of it, only the rest is told.
 
     Example:
         >>> class Hinge:
@@ -73,7 +75,7 @@ def unseen(value: Any, apart: Any, *, weights_told: bool = False, depth: int = 0
 
 
 def _beside_its_state(objective: Any) -> str:
-    """The plain settings and the networks of an objective that remembers something; lists are not settings."""
+    """Return the plain settings and the networks of an objective with a state; lists are not settings."""
     if isinstance(objective, nn.Module) or not hasattr(objective, "__dict__"):
         return ""
     own = {name: one for name, one in vars(objective).items() if name not in objective.state_dict()}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from unmask.cli.options import FOLDER
 from unmask_experiments import PAPERS
+from unmask_experiments.cli.options import FOLDER
 
 PROFILES = ("smoke", "quick", "paper")
 
@@ -15,14 +15,14 @@ PROFILES = ("smoke", "quick", "paper")
 @click.command()
 @click.argument("paper", required=False, metavar="PAPER")
 @click.option("--artefact", help="One table or figure; by default all.")
-@click.option("--profile", type=click.Choice(PROFILES), default="paper", show_default=True, help="How long to train.")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Where intervals are wanted.")
+@click.option("--profile", type=click.Choice(PROFILES), default="paper", show_default=True, help="Length of training.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Seeds of runs with intervals.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at once.")
-@click.option("--ray", metavar="ADDRESS", help="Run on a Ray cluster that is up, e.g. auto; needs unmask[ray].")
-@click.option("--results", type=FOLDER, default="results", show_default=True, help="Where the records go.")
-@click.option("--work", type=FOLDER, help="Where checkpoints go; else $UNMASK_WORK, else the user's cache.")
-@click.option("--no-run", "records_only", is_flag=True, help="Compute from the records that are there; train nothing.")
-@click.option("--list", "listed", is_flag=True, help="List the artefacts and about how long each would take here.")
+@click.option("--ray", metavar="ADDRESS", help="Address of a running Ray cluster, e.g. auto.")
+@click.option("--results", type=FOLDER, default="results", show_default=True, help="Folder of the records.")
+@click.option("--work", type=FOLDER, help="Folder of checkpoints; else $UNMASK_WORK, else the user's cache.")
+@click.option("--no-run", "records_only", is_flag=True, help="Compute from existing records; train nothing.")
+@click.option("--list", "listed", is_flag=True, help="List the artefacts with the time that each would take here.")
 def reproduce(
     paper: str | None,
     artefact: str | None,
@@ -35,13 +35,13 @@ def reproduce(
     records_only: bool,
     listed: bool,
 ) -> None:
-    """Run what PAPER's artefacts need and write RESULTS/PAPER/ID.json and ID.svg, and RESULTS/README.md.
+    """Reproduce the tables and figures of PAPER: write RESULTS/PAPER/ID.json, ID.svg and RESULTS/README.md.
 
-    PAPER is one that --list names. What has been run before is not run again, and what was interrupted goes on.
-    What a table or figure lacks is named in it.
+    PAPER is one that --list names. Finished runs are not repeated, and interrupted ones are resumed. Missing runs are
+    named in the table or figure that needs them.
     """
     from unmask_experiments import reproduce as library
-    from unmask_experiments.sweeps import SweepError, progress_bar
+    from unmask_experiments.sweeps import SweepError, share_bar
 
     if paper is None and not listed:
         raise click.UsageError(f"expected a paper: one of {', '.join(PAPERS)}; or --list")
@@ -51,7 +51,7 @@ def reproduce(
                 click.echo(f"{name} {one:<12} {seconds / 60:7.1f} min  {shows}")
         return
     try:
-        with progress_bar(f"runs of {paper}") as report:
+        with share_bar(f"runs of {paper}") as on_progress:
             for record in library.reproduce(
                 str(paper),
                 artefact=artefact,
@@ -62,7 +62,7 @@ def reproduce(
                 results=results,
                 work=work,
                 run=not records_only,
-                report=report,
+                on_progress=on_progress,
             ):
                 click.echo(f"wrote {results / str(paper) / record['artefact']}.json")
     except SweepError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from unmask.cli.options import FOLDER
+from unmask_experiments.cli.options import FOLDER
 
 
 @click.command()
@@ -15,12 +15,12 @@ from unmask.cli.options import FOLDER
 @click.option("--only", multiple=True, metavar="NAME", help="Pairs whose name holds this; may be repeated.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Networks of each kind.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes at once.")
-@click.option("--peers", is_flag=True, help="Ask AutoAttack's flags and ART's gradient check too (first seed).")
-@click.option("--again", is_flag=True, help="Audit once more what has been audited; the truth stays.")
-@click.option("--truth-only", is_flag=True, help="Train and write the truth down; audit nothing.")
-@click.option("--results", type=FOLDER, default="results", show_default=True, help="Where the records go.")
-@click.option("--work", type=FOLDER, help="Where weights go; else $UNMASK_WORK, else the user's cache.")
-@click.option("--list", "listed", is_flag=True, help="List the pairs, and what each is in the zoo for.")
+@click.option("--peers", is_flag=True, help="Raise AutoAttack's flags and ART's gradient check too (first seed).")
+@click.option("--again", is_flag=True, help="Repeat the audits; the truth stays.")
+@click.option("--truth-only", is_flag=True, help="Train and establish the truth; audit nothing.")
+@click.option("--results", type=FOLDER, default="results", show_default=True, help="Folder of the records.")
+@click.option("--work", type=FOLDER, help="Folder of weights; else $UNMASK_WORK, else the user's cache.")
+@click.option("--list", "listed", is_flag=True, help="List the pairs with their purposes.")
 def zoo(
     data: str,
     only: tuple[str, ...],
@@ -33,12 +33,12 @@ def zoo(
     work: Path | None,
     listed: bool,
 ) -> None:
-    """Audit models whose truth is known, and say how often the audit was right.
+    """Audit models whose truth is known, and score the audit.
 
-    The truth of each pair of a model and an attack is written down before the audit may look at it. What has been done
-    before is not done again, and what was interrupted goes on. Writes RESULTS/zoo.json and RESULTS/README.md.
+    The truth of each pair of a model and an attack is recorded before its audit. Finished runs are not repeated, and
+    interrupted ones are resumed. Writes RESULTS/zoo.json and RESULTS/README.md.
     """
-    from unmask_experiments.sweeps import SweepError, progress_bar
+    from unmask_experiments.sweeps import SweepError, share_bar
     from unmask_experiments.zoo import stages
 
     pairs = stages.chosen(data, seeds=seeds, only=only)
@@ -49,18 +49,18 @@ def zoo(
     options: Any = {"jobs": jobs, "peers": peers, "again": again, "audit": not truth_only}
     folder = results / "zoo"
     try:
-        stages.run_zoo(pairs, folder=folder, work=work or stages.zoo_work(), bar=progress_bar, **options)
+        stages.run_zoo(pairs, folder=folder, work=work or stages.zoo_work(), bar=share_bar, **options)
     except SweepError as error:
         raise ValueError(str(error)) from error
     every = stages.chosen(data, seeds=seeds)
-    score = stages.report(data, every, results=results, command=f"unmask zoo --data {data} --seeds {seeds}")
-    for line in _told(score):
+    score = stages.write_score(data, every, results=results, command=f"unmask zoo --data {data} --seeds {seeds}")
+    for line in _table_of(score):
         click.echo(line)
     click.echo(f"wrote {results / 'zoo.json'} and {results / 'README.md'}")
 
 
-def _told(score: dict[str, Any]) -> list[str]:
-    """The confusion table and the rates."""
+def _table_of(score: dict[str, Any]) -> list[str]:
+    """Return the confusion table and the rates, line by line."""
     answers = ("masked", "not masked", "inconclusive")
     lines = [f"{'truth':<12}" + "".join(f"{answer:>14}" for answer in answers)]
     for truth, counts in score["summary"]["verdicts"].items():

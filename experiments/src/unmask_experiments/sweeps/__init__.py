@@ -2,15 +2,27 @@
 
 | file         | what                                                                                |
 |--------------|-------------------------------------------------------------------------------------|
-| runs.py      | a run's record: named by its configuration, with a digest, and what it ran on       |
-| attempt.py   | one configuration carried out in this process                                       |
-| progress.py  | how far the whole sweep is                                                          |
+| runs.py      | the record of a run: its name, from the configuration; its digest; its environment  |
+| execution.py | one configuration run in this process                                               |
+| progress.py  | the share of a sweep that is done                                                   |
 | cluster.py   | the configurations as tasks of a Ray cluster                                        |
-| processes.py | `sweep`: local processes, or a cluster; a killed sweep goes on where it was         |
+| processes.py | `sweep`: local processes or a cluster; an interrupted sweep is resumed              |
 """
 
+from unmask_experiments.sweeps.execution import locked
 from unmask_experiments.sweeps.processes import sweep
-from unmask_experiments.sweeps.progress import progress_bar
-from unmask_experiments.sweeps.runs import SweepError, environment, identify, read_run
+from unmask_experiments.sweeps.progress import ProgressCallback, share_bar
+from unmask_experiments.sweeps.runs import SweepError, finite, identify, read_run, record_of, run_environment
 
-__all__ = ["SweepError", "environment", "identify", "progress_bar", "read_run", "sweep"]
+__all__ = [
+    "ProgressCallback",
+    "SweepError",
+    "finite",
+    "identify",
+    "locked",
+    "read_run",
+    "record_of",
+    "run_environment",
+    "share_bar",
+    "sweep",
+]

@@ -1,4 +1,4 @@
-"""A sweep on a Ray cluster that runs already. Scheduling, retries and transport are Ray's."""
+"""A sweep on a running Ray cluster. Scheduling, retries and transport are Ray's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unmask_experiments.sweeps.attempt import C, Run, attempt, claimed, tidy
-from unmask_experiments.sweeps.runs import SweepError, environment, write_run
+from unmask_experiments.sweeps.execution import C, Run, execute, locked, tidy
+from unmask_experiments.sweeps.runs import SweepError, run_environment, write_run
 
 RETRIES = 10
-"""How often Ray begins a configuration again when the node it ran on was lost; an exception of the run is no reason."""
+"""Times that Ray runs a configuration again when its node was lost; an exception of the run itself is not retried."""
 
 
 def on_cluster(run: Run[C], configs: Sequence[C], *, address: str, folder: Path, work: Path, threads: int) -> None:
@@ -28,14 +28,14 @@ def on_cluster(run: Run[C], configs: Sequence[C], *, address: str, folder: Path,
     try:
         import ray
     except ImportError as error:
-        raise SweepError("ray: expected to be installed; pip install 'unmask[ray]'") from error
+        raise SweepError("ray: expected to be installed; pip install 'unmask-experiments[ray]'") from error
     _check_answers(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SweepError(f"ray: expected a running cluster at {address}, got: {error}") from error
     try:
-        task: Any = ray.remote(num_cpus=threads, max_retries=RETRIES)(_attempt)
+        task: Any = ray.remote(num_cpus=threads, max_retries=RETRIES)(_execute)
         waiting = {task.remote(run, config, work, threads): config for config in configs}
         while waiting:
             (done,), _ = ray.wait(list(waiting))
@@ -49,7 +49,7 @@ def on_cluster(run: Run[C], configs: Sequence[C], *, address: str, folder: Path,
 
 
 def _check_answers(address: str) -> None:
-    """Whether anything listens there: Ray itself would go on asking for minutes. ``auto`` is left to Ray."""
+    """Refuse an address at which nothing listens: Ray itself would try for minutes. ``auto`` is left to Ray."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
     if not port.isdecimal():
         return
@@ -59,14 +59,14 @@ def _check_answers(address: str) -> None:
         raise SweepError(f"ray: expected a running cluster at {address}, got: {error.strerror or error}") from error
 
 
-def _attempt(run: Run[C], config: C, work: Path, threads: int) -> dict[str, Any]:
-    """Carried out on a node. The folder may still be held by a process of a node that is just being lost."""
-    with claimed(work, config, wait=True):
-        return attempt(run, config, work, threads)
+def _execute(run: Run[C], config: C, work: Path, threads: int) -> dict[str, Any]:
+    """Run on a node. The folder may still be locked by a process of a node that is just being lost."""
+    with locked(work, config, wait=True):
+        return execute(run, config, work, threads)
 
 
 def _content(done: Any, threads: int) -> dict[str, Any]:
-    """What the task came to; a task that Ray gave up is a configuration that failed."""
+    """Return the content of the record; a task that Ray gave up is a configuration that failed."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -76,4 +76,4 @@ def _content(done: Any, threads: int) -> dict[str, Any]:
         raise SweepError(str(error.cause)) from error
     except RayError as error:
         failure = {"type": type(error).__name__, "message": str(error), "trace": ""}
-        return {"error": failure, "result": None, "seconds": 0.0, "environment": environment(threads)}
+        return {"error": failure, "result": None, "seconds": 0.0, "environment": run_environment(threads)}

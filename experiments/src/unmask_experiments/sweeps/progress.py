@@ -1,4 +1,4 @@
-"""How far a whole sweep is: a number once a second, and a bar with the time left."""
+"""The share of a sweep that is done: a number once a second, and a bar with the time left."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from unmask_experiments.sweeps.attempt import progress_of
+from unmask_experiments.sweeps.execution import progress_of
 from unmask_experiments.sweeps.runs import record_of
 
-Report = Callable[[float], None]
+ProgressCallback = Callable[[float], None]
 """Called with the share of a sweep that is done."""
 
 
 @contextmanager
-def reporting(
-    configs: Sequence[Any], *, folder: Path, work: Path, cost: Callable[[Any], float], report: Report | None
+def progress_reported(
+    configs: Sequence[Any],
+    *,
+    folder: Path,
+    work: Path,
+    cost: Callable[[Any], float],
+    on_progress: ProgressCallback | None,
 ) -> Iterator[None]:
-    """Call ``report`` about once a second, and at the end.
+    """Call ``on_progress`` about once a second, and at the end.
 
-    A configuration counts by its cost: in full once it has a record, before that by what it wrote into ``work``. On a
-    cluster whose nodes do not share that folder only the records count.
+    A configuration counts by its cost: in full once it has a record, before that by the share that it wrote into
+    ``work``. On a cluster whose nodes do not share that folder only the records count.
     """
-    if report is None:
+    if on_progress is None:
         yield
         return
     total = math.fsum(map(cost, configs)) or 1.0
@@ -39,26 +44,26 @@ def reporting(
 
     def watch() -> None:
         while not over.wait(1.0):
-            report(math.fsum(cost(one) * done(one) for one in configs) / total)
+            on_progress(math.fsum(cost(one) * done(one) for one in configs) / total)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
         yield
-        report(1.0)
+        on_progress(1.0)
     finally:
         over.set()
         watcher.join()
 
 
 @contextmanager
-def progress_bar(title: str, *, console: Console | None = None) -> Iterator[Report]:
-    """A bar with the time left, for ``report``; where the output is no terminal nothing is drawn.
+def share_bar(title: str, *, console: Console | None = None) -> Iterator[ProgressCallback]:
+    """Show a bar with the time left and yield the callback that moves it; without a terminal nothing is drawn.
 
     Example:
         >>> import io
-        >>> with progress_bar("runs", console=Console(file=io.StringIO())) as report:
-        ...     report(0.5)
+        >>> with share_bar("runs", console=Console(file=io.StringIO())) as on_progress:
+        ...     on_progress(0.5)
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -31,9 +32,9 @@ class SweepError(RuntimeError):
 
 
 def identify(config: Any) -> str:
-    """The name of a configuration: 16 hex digits, a hash of the settings that differ from their defaults.
+    """Return the name of a configuration: 16 hex digits, a hash of the settings that differ from their defaults.
 
-    So a setting added later, with a default that means what was done before, renames nothing.
+    A setting that is added later, with a default that means what was done before, therefore renames nothing.
 
     Example:
         >>> from dataclasses import dataclass
@@ -50,12 +51,12 @@ def identify(config: Any) -> str:
 
 
 def record_of(folder: Path, config: Any) -> Path:
-    """Where the record of a configuration is, or will be."""
+    """Return the path of a configuration's record, whether it exists or not."""
     return folder / f"{identify(config)}.json"
 
 
 def write_run(folder: Path, config: Any, content: Mapping[str, Any]) -> None:
-    """Write the record of a run: its configuration, and what ``attempt`` made of it.
+    """Write the record of a run: its configuration, and the content that ``execute`` returned.
 
     Raises:
         SweepError: the folder cannot be written, or the disk is full.
@@ -81,7 +82,7 @@ def write_run(folder: Path, config: Any, content: Mapping[str, Any]) -> None:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """A run's record, checked.
+    """Read a run's record and check it.
 
     Raises:
         ValueError: the file is half-written, was edited, or is something else.
@@ -104,11 +105,11 @@ def read_run(path: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def environment(threads: int) -> dict[str, Any]:
-    """Versions, machine and commit: what a record says it ran on.
+def run_environment(threads: int) -> dict[str, Any]:
+    """Return versions, machine and commit, for a record.
 
     Example:
-        >>> environment(2)["threads"]
+        >>> run_environment(2)["threads"]
         2
     """
     names = ("unmask", "torch", "numpy", "scipy", "scikit-learn")
@@ -125,7 +126,7 @@ def environment(threads: int) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the source that runs, with ``+`` where files differ from it; None outside a repository."""
+    """Return the commit of the source that runs, with ``+`` where files differ from it; None outside a repository."""
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
@@ -137,6 +138,20 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
+
+
+def finite(value: Any) -> Any:
+    """Return the same value with None in place of numbers that JSON does not have.
+
+    Example:
+        >>> finite({"loss": [1.0, math.inf]})
+        {'loss': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _default(one: Field[Any]) -> Any:

@@ -2,13 +2,13 @@
 
 | file         | what                                                                                 |
 |--------------|--------------------------------------------------------------------------------------|
-| config.py    | what a run is made of, at three lengths, and what the paper leaves open              |
-| methods.py   | the training methods: what each minimises and costs                                  |
-| grid.py      | which runs there are: the tables' rows, and their order                              |
-| cost.py      | what a run costs                                                                     |
-| evaluate.py  | what is measured of a network                                                        |
+| config.py    | the configuration of a run, at three lengths, and the choices that the paper leaves  |
+| methods.py   | the training methods: the objective and cost of each                                 |
+| grid.py      | the runs: the tables' rows, and their order                                          |
+| cost.py      | the cost of a run                                                                    |
+| evaluate.py  | the measurements of a network                                                        |
 | train.py     | one training, measured on the way                                                    |
-| black_box.py | attacks transferred to networks that were kept                                       |
+| black_box.py | attacks transferred to trained networks                                              |
 | precision.py | attacks made on them in bfloat16                                                     |
 | starts.py    | the first pass of many trainings                                                     |
 | timing.py    | seconds per update of each method                                                    |
@@ -16,7 +16,7 @@
 | published.py | the paper's numbers                                                                  |
 | cells.py     | from runs to cells of tables                                                         |
 | tables.py    | tables 1 to 6; table7.py; figures.py: figures 1 to 4; beyond.py: our own             |
-| stories.py   | what they come to, in words                                                          |
+| stories.py   | the results in words                                                                 |
 | artefacts.py | all of them                                                                          |
 """
 

@@ -1,4 +1,4 @@
-"""Beyond Vivek et al. 2019: what its number needs, later methods, attacks made in bfloat16, and trainings at a loss."""
+"""Beyond Vivek et al. 2019: an ablation, later methods, attacks made in bfloat16, and trainings stuck at chance."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import mean
 
 from unmask.training import STUCK_EVERY
-from unmask_experiments.artefact import Estimate, Outcome, Part, Runs, judge
-from unmask_experiments.readings import Result
+from unmask_experiments.artefact import ArtefactContent, Estimate, Predicate, Runs, judge
+from unmask_experiments.quantities import Result
 from unmask_experiments.vivek2019 import grid
 from unmask_experiments.vivek2019.cells import (
     Cells,
@@ -30,12 +30,12 @@ PLACES = {"clean": 0, "fgsm": 1, "pgd100": 4}
 """Columns, as evaluations call them, and where they stand in table 3."""
 
 
-def ablation(runs: Runs) -> Outcome:
+def ablation(runs: Runs) -> ArtefactContent:
     """The term's weight and alpha, the step from the offset, and the batch."""
     rows = grid.ablation(runs.profile)
     cells = white_box(runs, rows, COLUMNS)
     best = f"{grid.CENTRE} pgd100"
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         notes=notes(runs, rows, runs.profile.epochs),
         claims=[
@@ -58,7 +58,7 @@ def ablation(runs: Runs) -> Outcome:
     )
 
 
-def single_step(runs: Runs) -> Outcome:
+def single_step(runs: Runs) -> ArtefactContent:
     """Single-step methods on the same network, schedule and evaluation."""
     rows, later = grid.single_step(runs.profile), grid.later(runs.profile)
     said = notes(runs, rows, runs.profile.epochs)
@@ -68,7 +68,7 @@ def single_step(runs: Runs) -> Outcome:
         cells[f"{row} seconds per pass"] = timed.get(f"{row} MNIST seconds", [])
         cells[f"{row} ratio"] = timed.get(f"{row} MNIST ratio", [])
     lost = [row for row, config in later.items() if any(map(is_guessing, results_of(runs, config)))]
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         notes=said,
         claims=[
@@ -86,13 +86,13 @@ def single_step(runs: Runs) -> Outcome:
 
 
 CHANCE = 0.2
-"""Of ten classes: who is right on fewer validation images in the end has learned nothing."""
+"""Of ten classes: a network that is right on fewer validation images in the end has learned nothing."""
 
 STARTS = ("starts", "learned", "learned but called", "at chance", "at chance but not called in time")
 """Columns; *called* means: called stuck."""
 
 
-def precision(runs: Runs) -> Outcome:
+def precision(runs: Runs) -> ArtefactContent:
     """Attacks made in bfloat16 beside those made in float32, evaluated in float32."""
     cells, parts = Cells(), []
     rows = grid.precisions(runs.profile)
@@ -110,7 +110,7 @@ def precision(runs: Runs) -> Outcome:
             cells[f"{row} longer pgd, weights {kind}"] = [
                 100 * mean(counts[kind] / counts["images"] for counts in each) for each in draws
             ]
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         notes=notes(runs, {row: trained(config) for row, config in rows.items()}, runs.profile.epochs),
         claims=[
@@ -123,11 +123,11 @@ def precision(runs: Runs) -> Outcome:
     )
 
 
-def _rounded_beside_moved(results: Sequence[Result]) -> list[Part]:
+def _rounded_beside_moved(results: Sequence[Result]) -> list[Predicate]:
     """More stand under PGD on the network with rounded weights than on each with weights moved as far at random."""
     found = [counts for one in results for counts in one.get("weights", {}).get("longer pgd", [])]
     return [
-        Part(
+        Predicate(
             what=f"pgd longer pgd, weights rounded minus moved, draw {draw + 1}",
             values=_paired(found[draw], "moved", "rounded") if draw < len(found) else [],
             side="above",
@@ -138,8 +138,8 @@ def _rounded_beside_moved(results: Sequence[Result]) -> list[Part]:
     ]
 
 
-def stuck(runs: Runs) -> Outcome:
-    """How many starts learn, and how many are called stuck: rightly, wrongly and in time."""
+def stuck(runs: Runs) -> ArtefactContent:
+    """Count the starts that learn, and those that are called stuck: rightly, wrongly and in time."""
     cells = Cells()
     for row, config in grid.starts(runs.profile).items():
         results = results_of(runs, config)[:1]
@@ -150,14 +150,16 @@ def stuck(runs: Runs) -> Outcome:
         cells |= {
             f"{row} {column}": [float(count)] * len(results) for column, count in zip(STARTS, counts, strict=True)
         }
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         claims=[
-            judge("no start that learns is called stuck", below(cells, f"{grid.HEALTHY} {STARTS[2]}", 0.5, "starts")),
+            judge(
+                "no start that learns is called stuck", below(cells, f"{grid.USUAL_RATE} {STARTS[2]}", 0.5, "starts")
+            ),
             judge(
                 f"a start that stays at chance is called stuck within {STUCK_EVERY} updates",
-                above(cells, f"{grid.SICK} {STARTS[3]}", 0.5, "starts"),
-                below(cells, f"{grid.SICK} {STARTS[4]}", 0.5, "starts"),
+                above(cells, f"{grid.RAISED_RATE} {STARTS[3]}", 0.5, "starts"),
+                below(cells, f"{grid.RAISED_RATE} {STARTS[4]}", 0.5, "starts"),
             ),
         ],
     )

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Literal
 
-from unmask.reports.words import quantity
-from unmask.training.run import STUCK_WITHIN
-from unmask_experiments.artefact import Estimate, Part, Runs, Values
-from unmask_experiments.readings import Result, share
+from unmask.reports import quantity
+from unmask.training import STUCK_WITHIN
+from unmask_experiments.artefact import Estimate, Predicate, Runs, Values
+from unmask_experiments.quantities import Result, share
 from unmask_experiments.vivek2019.config import Config
 from unmask_experiments.vivek2019.grid import Rows
 
@@ -22,29 +22,29 @@ Cells = dict[str, Values | Estimate]
 
 
 def results_of(runs: Runs, config: Config) -> list[Result]:
-    """The results of a configuration's runs, one for each seed."""
+    """Return the results of a configuration's runs, one for each seed."""
     return list(runs(**{one.name: getattr(config, one.name) for one in fields(config) if one.name != "seed"}))
 
 
 def accuracy(result: Result, column: str, weights: str = "last") -> float:
-    """Accuracy in one column of an evaluation, in per cent."""
+    """Return the accuracy in one column of an evaluation, in per cent."""
     found = result["final"][weights]
     return share(found["standing"][column], found["images"])
 
 
 def seconds(result: Result) -> float:
-    """Seconds that training took, readings included."""
+    """Return the seconds of training, readings included."""
     return sum(one or 0.0 for one in result["epochs"]["seconds"])
 
 
 def passes_done(config: Config, result: Result, weights: str = "last") -> float:
-    """Passes over the training images up to these weights: all, or those to where it did best on validation images."""
+    """Return the passes over the training images up to these weights: all, or those up to the selected pass."""
     kept = [right for right in result["epochs"]["validation"] if right is not None]  # None within a pass
     return float(config.epochs if weights == "last" else 1 + kept.index(max(kept)))
 
 
 def white_box(runs: Runs, rows: Rows, columns: Mapping[str, str], weights: str = "last") -> Cells:
-    """Accuracies under ``columns`` and in the worst case, passes and seconds, of each row's runs."""
+    """Return accuracies under ``columns`` and in the worst case, passes and seconds, of each row's runs."""
     cells: Cells = {}
     for row, config in rows.items():
         results = [one for one in results_of(runs, config) if weights in one.get("final", {})]
@@ -56,13 +56,13 @@ def white_box(runs: Runs, rows: Rows, columns: Mapping[str, str], weights: str =
 
 
 def notes(runs: Runs, rows: Rows, usual: int) -> dict[str, str]:
-    """What a reader must know of rows: shorter than ``usual`` passes, other images, or training that was stuck."""
+    """Return remarks on rows: shorter than ``usual`` passes, other images, or training that was stuck."""
     said = {row: _note(config, usual, results_of(runs, config)) for row, config in rows.items()}
     return {row: text for row, text in said.items() if text}
 
 
 def noted(said: Mapping[str, str], *rows: str) -> str:
-    """What is said of these rows, for a claim's evidence.
+    """Join the remarks on these rows, for a claim's evidence.
 
     Example:
         >>> noted({"pgd": "5 of 20 passes"}, "pgd", "proposed")
@@ -72,7 +72,7 @@ def noted(said: Mapping[str, str], *rows: str) -> str:
 
 
 def is_guessing(result: Result) -> bool:
-    """Whether the loss of the last pass is that of guessing: the network has learned nothing."""
+    """Return True if the loss of the last pass is that of guessing: the network has learned nothing."""
     losses = [one for one in result["epochs"]["loss"] if one is not None]
     return bool(losses) and losses[-1] > (1 - STUCK_WITHIN) * math.log(CLASSES)
 
@@ -92,24 +92,24 @@ def _note(config: Config, usual: int, results: Sequence[Result]) -> str:
 
 
 def values(cells: Cells, key: str) -> Values:
-    """One value per seed, also of an estimate."""
+    """Return one value per seed, also of an estimate."""
     found = cells[key]
     return [found.value] if isinstance(found, Estimate) else found
 
 
-def above(cells: Cells, key: str, bound: float, unit: str = "%") -> Part:
-    """That a cell is above a bound."""
-    return Part(what=key, values=cells[key], side="above", bound=bound, unit=unit)
+def above(cells: Cells, key: str, bound: float, unit: str = "%") -> Predicate:
+    """Predicate that a cell is above a bound."""
+    return Predicate(what=key, values=cells[key], side="above", bound=bound, unit=unit)
 
 
-def below(cells: Cells, key: str, bound: float, unit: str = "%") -> Part:
-    """That a cell is below a bound."""
-    return Part(what=key, values=cells[key], side="below", bound=bound, unit=unit)
+def below(cells: Cells, key: str, bound: float, unit: str = "%") -> Predicate:
+    """Predicate that a cell is below a bound."""
+    return Predicate(what=key, values=cells[key], side="below", bound=bound, unit=unit)
 
 
 def difference(
     cells: Cells, left: str, right: str, side: Literal["above", "below"], bound: float, unit: str = "points"
-) -> Part:
-    """That a cell minus another, seed by seed, is on one side of a bound."""
+) -> Predicate:
+    """Predicate that a cell minus another, seed by seed, is on one side of a bound."""
     found = [one - other for one, other in zip(values(cells, left), values(cells, right), strict=False)]
-    return Part(what=f"{left} minus {right}", values=found, side=side, bound=bound, unit=unit)
+    return Predicate(what=f"{left} minus {right}", values=found, side=side, bound=bound, unit=unit)

@@ -1,4 +1,4 @@
-"""What a run of Vivek et al. 2019 is made of, at three lengths, and what the paper leaves open."""
+"""The configuration of a run of Vivek et al. 2019, at three lengths, and the choices that the paper leaves open."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ CHOICES = {
     "time": "seconds of a run include its readings; table 7 is measured on its own, an ensemble there with three "
     "untrained sources of the network in training, and the paper's FGSM time beside adversarial images alone",
 }
-"""What the paper leaves open, and how it is read here."""
+"""Choices that the paper leaves open, and those made here."""
 
 WIDTHS = {
     "lenet+": 32,
@@ -82,11 +82,11 @@ class Config:
 
     Attributes:
         kind: ``"source"`` is a training from other weights, for attacks on other networks; ``"transfer"`` and
-            ``"precision"`` attack the network that the same training keeps; ``"starts"`` trains
+            ``"precision"`` attack the network of the same training; ``"starts"`` trains
             many networks for a short while; ``"timing"`` times the methods.
-        copy: what was done to the images of ``data`` before they came here, for every table that rests on them.
-        side: to which the images are enlarged; 0 leaves them as they are.
-        narrowing: how many times fewer channels or units the network's layers have than published.
+        copy: a remark on the copy of ``data``, for every table that rests on it.
+        side: the side to which the images are enlarged; 0 leaves them as they are.
+        narrowing: the factor by which the network's layers have fewer channels or units than published.
         method: what is trained on, see ``methods.py``; ``clean_weight``, ``weight``, ``alpha`` and
             ``step_from_offset`` are its settings, where it has them.
         sources: networks that are attacked in its place: by an ensemble while training, or to transfer from.
@@ -98,10 +98,10 @@ class Config:
         sample_images: validation images for I-FGSM after each pass.
         curve_images: images on which loss against epsilon is measured, for each of ``epsilons``.
         precision: of training; ``"fastest"`` is bfloat16 where the machine multiplies in it, else float32.
-        looks: the updates, an early and a late one, after which figures 1 and 2 show it.
+        looks: the updates, an early and a late one, of figures 1 and 2.
         moments: updates after which it is measured; where there are any, at the end too.
         select: also evaluate the weights that did best under I-FGSM on validation images.
-        starts: how many networks.
+        starts: number of networks.
         rounds: of timing; ``timed_updates`` of normal training in each, of dearer methods as many fewer, but 3;
             ``peak_size`` of the matrices whose product is taken for the processor's peak.
     """
@@ -152,7 +152,7 @@ class Config:
 
     @property
     def shown_data(self) -> str:
-        """The data's name for people.
+        """The data's name for tables.
 
         Example:
             >>> Config(data="cifar10", copy="JPEG copy").shown_data
@@ -206,7 +206,7 @@ SMOKE = replace(
 
 
 def _ball(epsilon: int, *epsilons: int) -> dict[str, Any]:
-    """Epsilon on CIFAR-10 and what grows with it, from 255ths; ``epsilons`` are those of the curves."""
+    """Return epsilon on CIFAR-10 and the settings that grow with it, from 255ths; ``epsilons`` are for the curves."""
     return {
         "epsilon": epsilon / 255,
         **dict.fromkeys(("noise", "alpha", "step_size"), epsilon / 4 / 255),
@@ -263,7 +263,7 @@ SIZES = {"mnist": (50_000, (1, 28, 28)), "cifar10": (45_000, (3, 32, 32)), "digi
 
 
 def source(config: Config, name: str) -> Config:
-    """The run that trains the static source of this name for other networks of the same profile as ``config``."""
+    """Return the run that trains the static source of this name for networks of the same profile as ``config``."""
     return replace(
         config,
         kind="source",
@@ -284,12 +284,12 @@ def source(config: Config, name: str) -> Config:
 
 
 def trained(config: Config) -> Config:
-    """The training whose network a ``"transfer"`` or ``"precision"`` run attacks."""
+    """Return the training whose network a ``"transfer"`` or ``"precision"`` run attacks."""
     return replace(config, kind="training", sources=())
 
 
 def updates_per_epoch(config: Config, images: int | None = None) -> int:
-    """Batches that one pass over the training images makes.
+    """Return the number of batches in one pass over the training images.
 
     Example:
         >>> updates_per_epoch(PAPER)
@@ -300,7 +300,7 @@ def updates_per_epoch(config: Config, images: int | None = None) -> int:
 
 
 def network(config: Config, data: Dataset, seed: int) -> nn.Module:
-    """The network, with the weights that the seed gives it, made to cost less: see ``models.shortcuts``."""
+    """Build the network with the seed's weights, in the equivalent form that costs less: see ``shortcuts.py``."""
     channels, height, width = data.images.shape[1:]
     model = build(
         config.network,

@@ -1,4 +1,4 @@
-"""What a run costs, in floating-point operations."""
+"""The cost of a run, in floating-point operations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unmask_experiments.vivek2019.timing import operations_of
 
 @cache
 def cost(config: Config) -> float:
-    """Floating-point operations of a run, about: its training, its readings and its evaluation."""
+    """Estimate the floating-point operations of a run: its training, its readings and its evaluation."""
     forward = operations_of(config)
     training = min(config.train_images or SIZES[config.data][0], SIZES[config.data][0]) * config.epochs
     attacked = [forward, *(operations_of(config, name) for name in config.sources)]

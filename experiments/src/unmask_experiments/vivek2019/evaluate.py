@@ -1,4 +1,4 @@
-"""What is measured of a network: who stands under each attack, loss as epsilon grows, and how noise turns gradients."""
+"""Measurements of a network: accuracy under each attack, loss against epsilon, and the effect of noise on gradients."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmask.attacks import FGSM, IFGSM, PGD, RFGSM, Attack
-from unmask.attacks.trial import Trial
+from unmask.attacks import FGSM, IFGSM, PGD, RFGSM
 from unmask.data import Dataset
 from unmask.files import write_atomically
 from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy, log_odds
 from unmask.numerics import Batches, derive_seed, fastest_layout, random_signs, undisturbed
 from unmask.threats import Linf
+from unmask_experiments.evaluation import correct_under
 from unmask_experiments.vivek2019.config import Config
 
 BATCH = 250
-"""Images at a time: what a pass keeps of more of them does not fit in a processor's cache."""
+"""Images at a time: the activations of more of them do not fit in a processor's cache."""
 
 Named = Iterator[tuple[str, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Count the images that stand: clean, under the paper's attacks, and in the worst case over them and others.
+    """Count the correct images: clean, under the paper's attacks, and in the worst case over them and others.
 
-    The paper's attacks climb cross entropy and keep the last iterate. The worst case is that over all columns and, for
-    the images that stand in all of them, PGD with log-odds whose best point is kept.
+    The paper's attacks maximise cross entropy and return the last iterate. The worst case is over all columns and, for
+    the images that are correct in all of them, PGD with log-odds that returns its best point.
 
     Attributes:
         step_size: of PGD; ``steps`` of I-FGSM, which 0 leaves out, of PGD and of longer PGD, which goes on from the
@@ -49,34 +49,35 @@ class Evaluation:
     batches: Batches = field(default_factory=lambda: Batches(size=BATCH))
 
     def __call__(self, model: nn.Module, data: Dataset) -> dict[str, Any]:
-        """Images standing and mean cross entropy, by column."""
+        """Return the correct images and the mean cross entropy, by column."""
         names: list[str] = []
 
         def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             columns = [(name, _logits(model, points)) for name, points in self.points(model, images, labels)]
             names[:] = [name for name, _ in columns]
             losses = [cross_entropy(logits.double(), labels) for _, logits in columns]
-            standing = [logits.argmax(1) == labels for _, logits in columns]
-            return torch.stack(standing, 1), torch.stack(losses, 1)
+            correct = [logits.argmax(1) == labels for _, logits in columns]
+            return torch.stack(correct, 1), torch.stack(losses, 1)
 
-        standing, losses = self.batches(measure, data.images, data.labels)
-        left = standing.all(1)
+        correct, losses = self.batches(measure, data.images, data.labels)
+        left = correct.all(1)
         worst = 0
         if left.any():
-            trial = Trial(attacks=[PGD(epsilon=self.epsilon, steps=self.steps[1])], batches=self.batches)
-            worst = int(trial(model, data.images[left], data.labels[left]).correct.sum())
+            pgd = PGD(epsilon=self.epsilon, steps=self.steps[1], loss=log_odds)
+            rest = correct_under(model, [pgd], data.images[left], data.labels[left], batches=self.batches)
+            worst = int(rest.sum())
         return {
             "images": len(data),
             "steps": list(self.steps),
-            "standing": dict(zip(names, standing.sum(0).tolist(), strict=True)) | {"worst": worst},
+            "standing": dict(zip(names, correct.sum(0).tolist(), strict=True)) | {"worst": worst},
             "loss": dict(zip(names, losses.mean(0).tolist(), strict=True)),
         }
 
     def points(self, model: nn.Module, images: Tensor, labels: Tensor) -> Named:
-        """The images of each column, by its name."""
+        """Yield the images of each column, with its name."""
         yield "clean", images
         yield "fgsm", FGSM(epsilon=self.epsilon, loss=cross_entropy)(model, images, labels)
-        yield "fgsm log-odds", FGSM(epsilon=self.epsilon)(model, images, labels)
+        yield "fgsm log-odds", FGSM(epsilon=self.epsilon, loss=log_odds)(model, images, labels)
         if self.steps[0]:
             yield "ifgsm", IFGSM(epsilon=self.epsilon, steps=self.steps[0], loss=cross_entropy)(model, images, labels)
         ends = pgd_ends(
@@ -88,7 +89,7 @@ class Evaluation:
 def pgd_ends(
     model: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float, steps: Sequence[int], size: float, seed: int
 ) -> list[Tensor]:
-    """Where PGD is after each of these rising numbers of steps: ``PGD(keep="last")`` for each, at the last's price."""
+    """Return PGD's points after each of these rising numbers of steps: ``PGD(keep="last")`` for each, at one's cost."""
     threat, walked = Linf(epsilon=epsilon), {}
     with undisturbed(model, seed=seed):
         layout = fastest_layout(model, images)
@@ -103,7 +104,7 @@ def pgd_ends(
 def in_parts(
     measure: Evaluation, model: nn.Module, data: Dataset, *, kept: Path, progress: Callable[[float], None], size: int
 ) -> dict[str, Any]:
-    """The same evaluation, so many images at a time: each part is kept in a folder, and not measured again.
+    """Return the same evaluation, made ``size`` images at a time: each part is saved in a folder, for resuming.
 
     ``progress`` is called with the share that is done.
     """
@@ -127,8 +128,8 @@ def in_parts(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curves:
-    """Mean loss and images standing against epsilon, under FGSM, R-FGSM and PGD, as in figures 1 to 4.
+class LossCurves:
+    """Mean loss and correct images against epsilon, under FGSM, R-FGSM and PGD, as in figures 1 to 4.
 
     PGD takes ``steps`` steps that grow with epsilon: of ``step_size`` at ``epsilon``.
     """
@@ -142,7 +143,7 @@ class Curves:
     batches: Batches = field(default_factory=lambda: Batches(size=BATCH))
 
     def __call__(self, model: nn.Module, data: Dataset) -> dict[str, Any]:
-        """By attack, loss and images standing for each epsilon; epsilon 0 comes first."""
+        """Return by attack the loss and the correct images for each epsilon; epsilon 0 comes first."""
 
         def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             rows = [
@@ -152,21 +153,23 @@ class Curves:
             return torch.stack(losses, 1), torch.stack([logits.argmax(1) == labels for logits in rows], 1)
 
         columns = self.batches(measure, data.images, data.labels)
-        losses, standing = (one.view(len(one), len(ATTACKS), -1) for one in columns)
+        losses, correct = (one.view(len(one), len(ATTACKS), -1) for one in columns)
         found = {
-            attack: {"loss": losses[:, row].mean(0).tolist(), "standing": standing[:, row].sum(0).tolist()}
+            attack: {"loss": losses[:, row].mean(0).tolist(), "standing": correct[:, row].sum(0).tolist()}
             for row, attack in enumerate(ATTACKS)
         }
         return {"images": len(data), "epsilons": [0.0, *self.epsilons], **found}
 
     def points(self, attack: str, model: nn.Module, images: Tensor, labels: Tensor) -> Iterator[Tensor]:
-        """The images of one attack, for epsilon 0 and each epsilon."""
+        """Yield the images of one attack, for epsilon 0 and each epsilon."""
         yield images
-        sweep: Any = {"epsilons": self.epsilons, "loss": cross_entropy}
+        largest = max(self.epsilons)
         if attack == "FGSM":
-            yield from FGSM.sweep(model, images, labels, **sweep)
+            fgsm = FGSM(largest, loss=cross_entropy)
+            yield from fgsm.sweep(model, images, labels, epsilons=self.epsilons)
         elif attack == "R-FGSM":
-            yield from RFGSM.sweep(model, images, labels, **sweep, alpha=self.noise, seed=self.seed)
+            rfgsm = RFGSM(largest, alpha=self.noise, loss=cross_entropy, seed=self.seed)
+            yield from rfgsm.sweep(model, images, labels, epsilons=self.epsilons)
         else:
             for one in self.epsilons:
                 size = self.step_size * one / self.epsilon
@@ -177,13 +180,13 @@ class Curves:
 
 
 ATTACKS = ("FGSM", "R-FGSM", "PGD")
-"""Those of the curves, by the names that the figures give them."""
+"""Attacks of the curves, by their names in the figures."""
 
 
 def alignment(
     model: nn.Module, data: Dataset, *, noise: float, epsilon: float, seed: int, batches: Batches
 ) -> dict[str, float]:
-    """Mean cosine of the loss's gradients at an image and beside it: section 4.2 has it that masking makes it small.
+    """Return the mean cosine of the loss's gradients at an image and beside it; by section 4.2 masking makes it small.
 
     Beside it is ``"noise"``, R-FGSM's offset of this size, and ``"ball"``, a uniform point within epsilon. The gradient
     is that of log-odds, whose direction is cross entropy's and which does not round to 0.
@@ -200,13 +203,8 @@ def alignment(
     return {"noise": near.mean().item(), "ball": far.mean().item()}
 
 
-def standing(model: nn.Module, attack: Attack, data: Dataset, batches: Batches) -> int:
-    """How many images stand under one attack."""
-    return int(Trial(attacks=[attack], batches=batches)(model, data.images, data.labels).correct.sum())
-
-
 def evaluation(config: Config, batches: Batches) -> Evaluation:
-    """As this run evaluates."""
+    """Return the evaluation of this run."""
     return Evaluation(
         epsilon=config.epsilon, step_size=config.step_size, steps=config.steps, seed=config.seed, batches=batches
     )

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from unmask_experiments.artefact import Outcome, Runs, Values, judge
-from unmask_experiments.readings import Result, share
+from unmask_experiments.artefact import ArtefactContent, Runs, Values, judge
+from unmask_experiments.quantities import Result, share
 from unmask_experiments.vivek2019 import grid
 from unmask_experiments.vivek2019.cells import Cells, above, below, difference, notes, results_of
 from unmask_experiments.vivek2019.config import CIFAR, Config
@@ -15,7 +15,7 @@ from unmask_experiments.vivek2019.evaluate import ATTACKS
 
 Series = dict[str, Mapping[float, Values]]
 
-READINGS_OF_FGSM = {"fgsm": "half clean", "fgsm_only": "adversarial only"}
+FGSM_TRAININGS = {"fgsm": "half clean", "fgsm_only": "adversarial only"}
 
 
 def distance(results: Sequence[Result]) -> dict[float, Values]:
@@ -96,15 +96,15 @@ def _sound(runs: Runs, config: Config) -> list[Result]:
     return [one for one in results_of(runs, config) if not one["diverged"]]
 
 
-def fig1(runs: Runs) -> Outcome:
+def fig1(runs: Runs) -> ArtefactContent:
     """FGSM training, in both readings; the proposed training beside it."""
     cells, series = Cells(), Series()
-    for row, label in {**READINGS_OF_FGSM, "proposed": "proposed"}.items():
+    for row, label in {**FGSM_TRAININGS, "proposed": "proposed"}.items():
         found, drawn = _training(runs, row, label)
         cells, series = cells | found, series | drawn
     masked = [
         part
-        for label in READINGS_OF_FGSM.values()
+        for label in FGSM_TRAININGS.values()
         for part in (
             above(cells, f"growth of the distance, {label}", 10, "times"),
             above(cells, f"loss gap, late, {label}", 1, "nats"),
@@ -114,30 +114,30 @@ def fig1(runs: Runs) -> Outcome:
         below(cells, "growth of the distance, proposed", 10, "times"),
         below(cells, "loss gap, end, proposed", 1, "nats"),
     ]
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         series=series,
         claims=[
             judge("under FGSM training the distance jumps and PGD's loss leaves FGSM's behind", *masked),
             judge("before, the two losses are alike", *(
-                below(cells, f"loss gap, early, {label}", 1, "nats") for label in READINGS_OF_FGSM.values()
+                below(cells, f"loss gap, early, {label}", 1, "nats") for label in FGSM_TRAININGS.values()
             )),
             judge("the distance comes to the published 300 to 450", *(
-                above(cells, f"last distance, {label}", 300, "") for label in READINGS_OF_FGSM.values()
+                above(cells, f"last distance, {label}", 300, "") for label in FGSM_TRAININGS.values()
             )),
             judge("under the proposed training neither happens", *kept),
         ],
     )  # fmt: skip
 
 
-def fig2(runs: Runs) -> Outcome:
+def fig2(runs: Runs) -> ArtefactContent:
     """PGD training."""
     cells, series = _training(runs, "pgd", "PGD")
     results = _sound(runs, grid.table3(runs.profile)["pgd"])
     since = "growth of the distance since it has learned, PGD"
     cells[since] = [growth(one, runs.profile.looks[0], learned=LEARNED) for one in results]
     cells["largest distance, PGD"] = [max(one["readings"]["logit_distance"]) for one in results]
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         series=series,
         claims=[
@@ -165,7 +165,7 @@ def _test_curves(runs: Runs, config: Config) -> list[Mapping[str, Any]]:
     return [one["test_curves"] for one in results_of(runs, config) if "test_curves" in one]
 
 
-def fig3(runs: Runs) -> Outcome:
+def fig3(runs: Runs) -> ArtefactContent:
     """Accuracy of the proposed training against PGD's epsilon."""
     cells, series, parts = Cells(), Series(), []
     for config, name in proposed_rows(runs.profile):
@@ -182,7 +182,9 @@ def fig3(runs: Runs) -> Outcome:
         key = f"half of the accuracy at the trained epsilon minus that at the largest, {name}"
         cells[key] = [at_trained / 2 - largest for largest, at_trained in both]
         parts.append(above(cells, key, 0, "points"))
-    return Outcome(measured=cells, series=series, claims=[judge("accuracy degrades as PGD's epsilon grows", *parts)])
+    return ArtefactContent(
+        measured=cells, series=series, claims=[judge("accuracy degrades as PGD's epsilon grows", *parts)]
+    )
 
 
 ALIKE = {"MNIST": 1.0, "CIFAR-10": 0.2}
@@ -190,7 +192,7 @@ ALIKE = {"MNIST": 1.0, "CIFAR-10": 0.2}
 under either."""
 
 
-def fig4(runs: Runs) -> Outcome:
+def fig4(runs: Runs) -> ArtefactContent:
     """Test loss of the proposed training against epsilon."""
     cells, series, parts = Cells(), Series(), []
     for config, name in proposed_rows(runs.profile):
@@ -198,7 +200,7 @@ def fig4(runs: Runs) -> Outcome:
         series |= loss_curves(curves, name, ("FGSM", "PGD"))
         cells[f"loss gap, {name}"] = [gap(one, config.epsilon) for one in curves]
         parts.append(below(cells, f"loss gap, {name}", ALIKE[name], "nats"))
-    return Outcome(
+    return ArtefactContent(
         measured=cells, series=series, claims=[judge("FGSM's loss follows PGD's up to the trained epsilon", *parts)]
     )
 
@@ -207,8 +209,8 @@ TURNED = ("normal", "fgsm", "fgsm_only", "lambda0", "proposed", "pgd")
 """Rows of table 3 whose gradients are looked at."""
 
 
-def noise(runs: Runs) -> Outcome:
-    """How far noise turns the gradient of a masked network, section 4.2."""
+def noise(runs: Runs) -> ArtefactContent:
+    """Measure the turn of the gradient by noise, section 4.2."""
     rows = grid.table3(runs.profile)
     cells: Cells = {
         f"{row} {kind}": [one["cosine"][kind] for one in results_of(runs, rows[row]) if "cosine" in one]
@@ -221,6 +223,6 @@ def noise(runs: Runs) -> Outcome:
         for masked in ("fgsm", "fgsm_only")
     ]
     said = notes(runs, {row: rows[row] for row in TURNED}, runs.profile.epochs)
-    return Outcome(
+    return ArtefactContent(
         measured=cells, notes=said, claims=[judge("noise turns the gradient of a masked network much more", *parts)]
     )

@@ -1,4 +1,4 @@
-"""Which runs there are: the rows of the tables, what they need of each other, and their order."""
+"""The runs: the rows of the tables, their dependencies, and their order."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ TURNS = {"rounds": 60, "timed_updates": 10}
 """Of a timing at full length: many short turns. In few of 40 updates a shared machine changes its pace from one
 method's turn to the next, and intervals are as wide as what they are asked to tell."""
 
-HEALTHY, SICK = "published rate", "twenty times the rate"
-"""Of the trainings whose first pass is watched."""
+USUAL_RATE, RAISED_RATE = "published rate", "twenty times the rate"
+"""Names of the trainings whose first pass is watched."""
 
 WEIGHTS, ALPHAS = (0.0, 1.0, 5.0, 25.0), (0.01, 0.05, 0.15)
 """The ablation's; at weight 0 alpha means nothing."""
@@ -188,8 +188,8 @@ def starts(profile: Config) -> Rows:
         train_images=min(images, profile.train_images or images),
     )  # fmt: skip
     return {
-        HEALTHY: replace(one, starts=2 if few else 20),
-        SICK: replace(one, starts=2 if few else 10, learning_rate=20 * profile.learning_rate),
+        USUAL_RATE: replace(one, starts=2 if few else 20),
+        RAISED_RATE: replace(one, starts=2 if few else 10, learning_rate=20 * profile.learning_rate),
     }
 
 

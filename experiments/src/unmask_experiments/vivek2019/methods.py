@@ -1,4 +1,4 @@
-"""The training methods of the paper and those that came later: what each minimises, and what an update costs."""
+"""The training methods of the paper and later ones: the objective of each, and the cost of an update."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Method:
 
     Attributes:
         make: from a configuration, the ensemble's sources and a seed to the objective.
-        passes: what an update costs; see ``passes``.
+        passes: the cost of an update; see ``passes``.
     """
 
     make: Callable[[Config, Sources, int], Objective]
@@ -127,7 +127,7 @@ METHODS: Mapping[str, Method] = {
 
 
 def objective_of(config: Config, sources: Sources, seed: int) -> Objective:
-    """What a run minimises.
+    """Return the objective that a run minimises.
 
     Example:
         >>> objective_of(Config(method="pgd"), (), 0).attack.steps
@@ -138,9 +138,9 @@ def objective_of(config: Config, sources: Sources, seed: int) -> Objective:
 
 
 def passes(config: Config, sources: float = 1.0) -> float:
-    """What an update costs in passes over its batch: forward, gradient in images, and in weights, one each.
+    """Return the cost of an update in passes over its batch: forward, gradient in images, and in weights, one each.
 
-    ``sources`` is what an attack on one of an ensemble's models costs beside one on the network itself, on average.
+    ``sources`` is the cost of an attack on a model of an ensemble relative to one on the network itself, on average.
 
     Example:
         >>> [passes(Config(method=name)) / 3 for name in ("normal", "fgsm", "logit-distance", "pgd")]

@@ -1,4 +1,4 @@
-"""Whether attacks made in bfloat16 are as strong as those made in float32, on a network that a training has kept."""
+"""The strength of attacks made in bfloat16 beside those made in float32, on a trained network."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FGSM
-from unmask.attacks.trial import predict
+from unmask.attacks import FGSM, predict
 from unmask.data import Dataset
 from unmask.losses import cross_entropy
 from unmask.numerics import Batches
 from unmask_experiments.vivek2019.config import COMPARED, Config, trained
 from unmask_experiments.vivek2019.evaluate import BATCH, pgd_ends
-from unmask_experiments.vivek2019.train import device, first, images_of, kept_network, precision_of
+from unmask_experiments.vivek2019.train import device, first, images_of, precision_of, trained_network
 
 ATTACKS = ("fgsm", "pgd", "longer pgd")
 
@@ -44,10 +43,10 @@ class InBfloat16(nn.Module):
 
 
 def rounded_to_bfloat16(model: nn.Module) -> nn.Module:
-    """A copy whose layers with weights take and return numbers rounded to bfloat16, and sum up in float32.
+    """Return a copy whose layers with weights take and return numbers rounded to bfloat16, and sum up in float32.
 
-    That is what bfloat16's units do, in another order, and what their backward pass does too. A processor without them
-    is twenty times as fast at this as at torch's own emulation.
+    The units for bfloat16 do the same in another order, in the backward pass too. A processor without them is twenty
+    times as fast at this as at torch's own emulation.
     """
 
     def rounded(values: Tensor) -> Tensor:
@@ -62,7 +61,7 @@ def rounded_to_bfloat16(model: nn.Module) -> nn.Module:
 
 
 def rounded_weights(model: nn.Module) -> nn.Module:
-    """A copy whose weights are rounded to bfloat16; it computes in float32.
+    """Return a copy whose weights are rounded to bfloat16; it computes in float32.
 
     Example:
         >>> layer = nn.Linear(1, 1)
@@ -73,7 +72,7 @@ def rounded_weights(model: nn.Module) -> nn.Module:
 
 
 def moved_weights(model: nn.Module, seed: int) -> nn.Module:
-    """A copy whose weights are each moved as far as rounding to bfloat16 moves it, up or down at random.
+    """Return a copy whose weights are each moved as far as rounding to bfloat16 moves it, up or down at random.
 
     Example:
         >>> layer = nn.Linear(4, 1)
@@ -91,7 +90,7 @@ def moved_weights(model: nn.Module, seed: int) -> nn.Module:
 
 
 def _with_weights(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Module:
-    """Those that bfloat16's units multiply: other layers' stay in float32 under autocast."""
+    """Change the weights that bfloat16's units multiply: other layers' stay in float32 under autocast."""
     copied = deepcopy(model)
     for layer in copied.modules():
         if isinstance(layer, MULTIPLYING):
@@ -101,14 +100,14 @@ def _with_weights(model: nn.Module, change: Callable[[Tensor], Tensor]) -> nn.Mo
 
 
 def precision(config: Config, *, work: Path) -> dict[str, Any]:
-    """Whether attacks made in bfloat16 are as strong as those made in float32; all are evaluated in float32.
+    """Compare attacks made in bfloat16 with those made in float32; all are evaluated in float32.
 
     FGSM on all test images, PGD on the first of them. Beside them, attacks in float32 on copies with other weights:
     rounded to bfloat16, and moved as far at random. Were only the first weaker, the network would have learned to
     withstand that rounding, and not any error of its size.
     """
     test = images_of(config).test
-    model = kept_network(trained(config), test, work)
+    model = trained_network(trained(config), test, work)
     units = precision_of(config) == "bf16-mixed"
     copies = (
         model,
@@ -119,7 +118,7 @@ def precision(config: Config, *, work: Path) -> dict[str, Any]:
     fgsm = FGSM(epsilon=config.epsilon, loss=cross_entropy)
     pgd = partial(pgd_ends, epsilon=config.epsilon, steps=config.steps[1:], size=config.step_size, seed=config.seed)
     exact, coarse, rounded, *moved = (
-        (*_stands(model, one, lambda *at: [fgsm(*at)], test), *_stands(model, one, pgd, first(test, COMPARED)))
+        (*_correct(model, one, lambda *at: [fgsm(*at)], test), *_correct(model, one, pgd, first(test, COMPARED)))
         for one in copies
     )
     return {
@@ -132,10 +131,10 @@ def precision(config: Config, *, work: Path) -> dict[str, Any]:
     }
 
 
-def _stands(
+def _correct(
     model: nn.Module, made_on: nn.Module, attack: Callable[..., list[Tensor]], data: Dataset
 ) -> tuple[Tensor, ...]:
-    """Which images stand, at each point of an attack that is made on a copy of the network."""
+    """Return the correct images, at each point of an attack that is made on a copy of the network."""
 
     def measure(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         return tuple(predict(model, x) == labels for x in attack(made_on, images, labels))
@@ -143,9 +142,9 @@ def _stands(
     return Batches(size=BATCH, device=device())(measure, data.images, data.labels)
 
 
-def _beside(**standing: Tensor) -> dict[str, int]:
-    """How many images stand under each of two attacks, and under either alone."""
-    (one, first), (other, second) = standing.items()
+def _beside(**correct: Tensor) -> dict[str, int]:
+    """Count the correct images under each of two attacks, and under either alone."""
+    (one, first), (other, second) = correct.items()
     return {
         "images": len(first),
         one: int(first.sum()),

@@ -1,4 +1,4 @@
-"""What the tables of Vivek et al. 2019 say, by ``"row column"``, in per cent or seconds."""
+"""The published tables of Vivek et al. 2019, by ``"row column"``, in per cent or seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ COLUMNS = {
     "mnist": {"clean": "clean", "fgsm": "fgsm", "ifgsm40": "ifgsm", "pgd40": "pgd", "pgd100": "longer pgd"},
     "cifar10": {"clean": "clean", "fgsm": "fgsm", "ifgsm7": "ifgsm", "pgd7": "pgd", "pgd20": "longer pgd"},
 }
-"""The columns of tables 3 and 4, and what an evaluation calls them."""
+"""The columns of tables 3 and 4, and their names in an evaluation."""
 
 TABLE_3 = {
     "normal": (99.24, 11.65, 0.31, 0.01, 0.00),

@@ -1,4 +1,4 @@
-"""One run of Vivek et al. 2019, of any kind."""
+"""The runs of Vivek et al. 2019, of any kind."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from unmask_experiments.vivek2019.train import train
 def run(
     config: Config, *, work: Path | None = None, progress: Callable[[float], None] = lambda share: None
 ) -> dict[str, Any]:
-    """Train a network, attack one that was kept, or time the methods, as the configuration's kind has it.
+    """Train a network, attack a trained one, or time the methods, by the configuration's kind.
 
     Args:
-        work: a folder to which checkpoints and the last weights go; by default nothing is kept. Networks that other
-            runs keep are looked for in the folders beside it, and trained within it if they are not there.
+        work: a folder for checkpoints and the last weights; by default a temporary one. Networks of other runs are
+            looked for in the folders beside it, and trained within it if they are not there.
         progress: called with the share that is done.
 
     Example:

@@ -1,4 +1,4 @@
-"""What each table and figure of Vivek et al. 2019 comes to, in words; ``{key}`` stands for the quantity so called."""
+"""The result of each table and figure of Vivek et al. 2019 in words; ``{key}`` stands for the quantity so called."""
 
 TABLE3 = """\
 Rows: `fgsm` and `rfgsm` train on half clean and half adversarial images, `_only` on adversarial images alone; R-FGSM's

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from unmask_experiments.artefact import Estimate, Outcome, Runs, judge
-from unmask_experiments.readings import Result
+from unmask_experiments.artefact import ArtefactContent, Estimate, Runs, judge
+from unmask_experiments.quantities import Result
 from unmask_experiments.vivek2019 import grid
 from unmask_experiments.vivek2019.cells import Cells, above, below, results_of
 from unmask_experiments.vivek2019.config import Config, updates_per_epoch
@@ -16,13 +16,13 @@ BARE = ("bare loop", "bare loop, channels last")
 NAMES = ("MNIST", "CIFAR-10")
 
 
-def table7(runs: Runs) -> Outcome:
+def table7(runs: Runs) -> ArtefactContent:
     """Seconds per pass and their ratios to normal training's."""
     cells = times(runs, "MNIST") | times(runs, "CIFAR-10")
     keys = {f"{row} MNIST ratio": bound for row, bound in (("fgsm_only", 1.85), ("proposed", 3.6), ("pgd", 29))}
     same = [f"normal over the best bare loop, {name}" for name in NAMES]
     cells = {key: [] for key in (*keys, *same, "pgd over proposed")} | cells
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         claims=[
             judge(
@@ -40,7 +40,7 @@ def table7(runs: Runs) -> Outcome:
 
 
 def _machine(runs: Runs, name: str) -> list[str]:
-    """What the methods were timed on, if they were."""
+    """Describe the machine of the timing, if there is one."""
     return [
         f"{name}: {result['threads']} threads ({result['device']}), {result['precision']}, peak "
         f"{result['peak'] / 1e9:.0f} GFLOP/s"

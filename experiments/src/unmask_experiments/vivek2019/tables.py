@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from unmask.models import build
 from unmask.statistics import proportion
-from unmask_experiments.artefact import Estimate, Outcome, Part, Runs, Values, judge
-from unmask_experiments.readings import Result, share
+from unmask_experiments.artefact import ArtefactContent, Estimate, Predicate, Runs, Values, judge
+from unmask_experiments.quantities import Result, share
 from unmask_experiments.vivek2019 import grid
 from unmask_experiments.vivek2019.cells import (
     Cells,
@@ -26,8 +26,8 @@ from unmask_experiments.vivek2019.config import CIFAR, Config
 from unmask_experiments.vivek2019.published import COLUMNS, LAYERS, TABLE_3
 
 
-def table1(runs: Runs) -> Outcome:
-    """The networks as they are built."""
+def table1(runs: Runs) -> ArtefactContent:
+    """Return the networks' layers as they are built."""
     cells: Cells = {}
     for name in LAYERS:
         model = build(name, inputs=(1, 28, 28), classes=10)
@@ -37,8 +37,8 @@ def table1(runs: Runs) -> Outcome:
         f"{name} layer {row}": [float(one)] for name, layers in LAYERS.items() for row, one in enumerate(layers, 1)
     }
     differ = [key for key in {*wanted, *cells} if wanted.get(key) != cells.get(key)]
-    part = Part(what="layers that differ", values=[float(len(differ))], side="below", bound=0.5, unit="")
-    return Outcome(measured=cells, claims=[judge("the networks have the layers of table 1", part)])
+    part = Predicate(what="layers that differ", values=[float(len(differ))], side="below", bound=0.5, unit="")
+    return ArtefactContent(measured=cells, claims=[judge("the networks have the layers of table 1", part)])
 
 
 def sources(profile: Config) -> grid.Rows:
@@ -47,27 +47,27 @@ def sources(profile: Config) -> grid.Rows:
     return {one.network: one for one in grid.sources_of(rows)}
 
 
-def table2(runs: Runs) -> Outcome:
-    """The static sources, and what they came to."""
+def table2(runs: Runs) -> ArtefactContent:
+    """Return the static sources and their accuracies."""
     rows, cells = sources(runs.profile), Cells()
     for name, config in rows.items():
         results = results_of(runs, config)
         cells |= {f"{name} {key}": [accuracy(one, key) for one in results] for key in ("clean", "fgsm")}
         cells[f"{name} passes"] = [float(config.epochs)] * len(results)
-    return Outcome(measured=cells, notes=notes(runs, rows, 0))
+    return ArtefactContent(measured=cells, notes=notes(runs, rows, 0))
 
 
-def table3(runs: Runs) -> Outcome:
+def table3(runs: Runs) -> ArtefactContent:
     """MNIST, white box."""
     rows = grid.table3(runs.profile)
     cells = white_box(runs, rows, COLUMNS["mnist"])
     cells |= white_box(runs, {"proposed_selected": rows["proposed"]}, COLUMNS["mnist"], "selected")
     said = notes(runs, rows, runs.profile.epochs)
-    return Outcome(measured=cells, notes=said, claims=[*_masking(cells, said), *_others(cells, said)])
+    return ArtefactContent(measured=cells, notes=said, claims=[*_masking(cells, said), *_others(cells, said)])
 
 
 def _masking(cells: Cells, said: Mapping[str, str]) -> list[dict[str, str]]:
-    """Which trainings mask, and which do not."""
+    """Return the claims on the trainings that mask, and on those that do not."""
     return [
         judge(
             "FGSM training masks: it withstands FGSM and falls to PGD",
@@ -111,7 +111,7 @@ def _others(cells: Cells, said: Mapping[str, str]) -> list[dict[str, str]]:
         ),
         judge(
             "the published FGSM row is nearer to half clean images than to adversarial images alone",
-            Part(
+            Predicate(
                 what="distance from that row, adversarial images alone minus half clean", values=nearer, side="above",
                 bound=0, unit="points",
             ),
@@ -120,12 +120,12 @@ def _others(cells: Cells, said: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _from_published(cells: Cells, row: str) -> list[float]:
-    """How far a row's accuracies on clean and FGSM images are from the published FGSM row's, added, in points."""
+    """Return the distance of a row's accuracies on clean and FGSM images from the published FGSM row, in points."""
     pairs = zip(values(cells, f"{row} clean"), values(cells, f"{row} fgsm"), strict=True)
     return [abs(clean - TABLE_3["fgsm"][0]) + abs(fgsm - TABLE_3["fgsm"][1]) for clean, fgsm in pairs]
 
 
-def table4(runs: Runs) -> Outcome:
+def table4(runs: Runs) -> ArtefactContent:
     """CIFAR-10, white box, the narrow network; its accuracies are low, so that chance is the mark."""
     rows = grid.table4(runs.profile)
     made = _table4(runs, rows, fallen=10)
@@ -163,17 +163,17 @@ def table4(runs: Runs) -> Outcome:
     return replace(made, claims=[*made.claims, masks, sound, later, stopped, wider, lasting])
 
 
-def table4_in_full(runs: Runs) -> Outcome:
+def table4_in_full(runs: Runs) -> ArtefactContent:
     """CIFAR-10, white box, as published."""
     return _table4(runs, grid.cifar_rows(grid.full(runs.profile)), fallen=30)
 
 
-def _table4(runs: Runs, rows: grid.Rows, fallen: float) -> Outcome:
+def _table4(runs: Runs, rows: grid.Rows, fallen: float) -> ArtefactContent:
     """``fallen`` is the accuracy under which EAT has failed."""
     cells = white_box(runs, rows, COLUMNS["cifar10"])
     same = {name: results_of(runs, config) for name, config in rows.items() if name not in grid.BESIDE}
     eat = [below(cells, f"eat_{one} pgd20", fallen) for one in "abc"]
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         notes=notes(runs, rows, 0),
         claims=[
@@ -188,8 +188,8 @@ def _table4(runs: Runs, rows: grid.Rows, fallen: float) -> Outcome:
     )
 
 
-def _apart(results: Mapping[str, Sequence[Result]]) -> Part:
-    return Part(
+def _apart(results: Mapping[str, Sequence[Result]]) -> Predicate:
+    return Predicate(
         what="the lowest of the two minus the highest other, at any seed, intervals over test images",
         values=_gap(results),
         side="above",
@@ -199,7 +199,7 @@ def _apart(results: Mapping[str, Sequence[Result]]) -> Part:
 
 
 def _gap(results: Mapping[str, Sequence[Result]]) -> Values | Estimate:
-    """How far the two robust rows stand above the others under longer PGD: by Wilson intervals, the worst of seeds."""
+    """Return the lead of the two robust rows under longer PGD, by Wilson intervals, at the worst of the seeds."""
     if not all(results.values()) or not all("final" in one for found in results.values() for one in found):
         return []
     counts = {name: [one["final"]["last"] for one in found] for name, found in results.items()}
@@ -214,17 +214,17 @@ def _gap(results: Mapping[str, Sequence[Result]]) -> Values | Estimate:
     return Estimate(100 * (own.value - other.value), low, high, runs=counts["pgd"][0]["images"])
 
 
-def table5(runs: Runs) -> Outcome:
+def table5(runs: Runs) -> ArtefactContent:
     """MNIST, black box."""
     return _black_box(runs, grid.table3(runs.profile), grid.BLACK_BOX["mnist"], runs.profile.epochs)
 
 
-def table6(runs: Runs) -> Outcome:
+def table6(runs: Runs) -> ArtefactContent:
     """CIFAR-10, black box, the narrow network."""
     return _black_box(runs, grid.cifar_rows(CIFAR[runs.profile]), grid.BLACK_BOX["cifar10"], 0)
 
 
-def _black_box(runs: Runs, rows: grid.Rows, names: Sequence[str], usual: int) -> Outcome:
+def _black_box(runs: Runs, rows: grid.Rows, names: Sequence[str], usual: int) -> ArtefactContent:
     cells = Cells()
     for row, config in grid.transfers(rows).items():
         results = results_of(runs, config)
@@ -236,7 +236,7 @@ def _black_box(runs: Runs, rows: grid.Rows, names: Sequence[str], usual: int) ->
     said = notes(runs, {row: rows[row] for row in grid.transfers(rows)}, usual)
     fallen = [difference(cells, f"itself {row}", f"worst {row}", "above", 5) for row in ("fgsm", "fgsm_only")]
     stand = [difference(cells, f"itself {row}", f"worst {row}", "below", 5) for row in ("pgd", "proposed")]
-    return Outcome(
+    return ArtefactContent(
         measured=cells,
         notes=said,
         claims=[

@@ -1,4 +1,4 @@
-"""Table 7: what an update of each method takes beside one of normal training, and of the processor's matrix peak."""
+"""Table 7: the time of an update of each method, relative to normal training and to the processor's matrix peak."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def forward_operations(name: str, narrowing: int, shape: tuple[int, int, int]) -
 
 
 def operations_of(config: Config, name: str | None = None) -> float:
-    """Those of a pass over one of the run's images, through its network or the one named."""
+    """Return the operations of a pass over one of the run's images, through its network or the one named."""
     channels, height, width = SIZES[config.data][1]
     shape = (channels, config.side or height, config.side or width)
     return forward_operations(name or config.network, config.narrowing, shape)
 
 
 def timing(config: Config, methods: dict[str, Config]) -> dict[str, Any]:
-    """Seconds per update of each method, in rounds that alternate; the bare loops are those one would write by hand."""
+    """Time the updates of each method, in rounds that alternate, beside bare loops written by hand."""
     data = images_of(config).train
     fresh = network(config, data, seed=0)
-    contestants: dict[str, Callable[[int], list[float]]] = {
+    candidates: dict[str, Callable[[int], list[float]]] = {
         name: partial(_ours, copy.deepcopy(fresh), first(data, 64 * config.batch_size), method, _sources(method, data))
         for name, method in methods.items()
     }
     for name, layout in (("bare loop", torch.contiguous_format), ("bare loop, channels last", torch.channels_last)):
         model = copy.deepcopy(fresh).to(device(), memory_format=layout)  # type: ignore[call-overload]
-        contestants[name] = partial(bare_loop, model, first(data, 64 * config.batch_size), config, layout=layout)
-    costs = {name: passes(methods.get(name, config)) for name in contestants}
+        candidates[name] = partial(bare_loop, model, first(data, 64 * config.batch_size), config, layout=layout)
+    costs = {name: passes(methods.get(name, config)) for name in candidates}
     least = min(3, config.timed_updates)
     updates = {name: max(least, round(config.timed_updates * 3 / cost)) for name, cost in costs.items()}
     return {
@@ -63,7 +63,7 @@ def timing(config: Config, methods: dict[str, Config]) -> dict[str, Any]:
         "updates": updates,
         "passes": costs,
         "operations": operations_of(config),
-        "seconds": _alternate(contestants, updates, config.rounds),
+        "seconds": _alternate(candidates, updates, config.rounds),
         "peak": _peak(torch.float32 if precision_of(config) == "float32" else torch.bfloat16, config.peak_size),
         "threads": torch.get_num_threads(),
         "precision": precision_of(config),
@@ -74,7 +74,7 @@ def timing(config: Config, methods: dict[str, Config]) -> dict[str, Any]:
 def bare_loop(
     model: nn.Module, data: Dataset, config: Config, updates: int, *, layout: torch.memory_format
 ) -> list[float]:
-    """Normal training with nothing in it but what training needs; returns the time after each update."""
+    """Train normally with the bare minimum of code; return the time after each update."""
     optimizer = torch.optim.SGD(
         model.train().parameters(), lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay, fused=True
     )
@@ -117,18 +117,18 @@ def _sources(config: Config, data: Dataset) -> Sources:
 
 
 def _alternate(
-    contestants: Mapping[str, Callable[[int], Sequence[float]]], updates: dict[str, int], rounds: int
+    candidates: Mapping[str, Callable[[int], Sequence[float]]], updates: dict[str, int], rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds per update in each round; a first round does not count, and who begins changes.
+    """Return seconds per update in each round; the first round does not count, and the order changes.
 
     The first update of a turn is left out: it finds the caches filled by another.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    names = list(contestants)
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    names = list(candidates)
     for number in range(rounds + 1):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            ticks = contestants[name](updates[name])
+            ticks = candidates[name](updates[name])
             if number:
                 seconds[name].append((ticks[-1] - ticks[0]) / (len(ticks) - 1))
     return seconds

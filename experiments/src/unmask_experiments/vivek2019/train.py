@@ -1,4 +1,4 @@
-"""Train one network as the paper did, look at it on the way, and evaluate it at the end."""
+"""Train one network as the paper did, measure it on the way, and evaluate it at the end."""
 
 from __future__ import annotations
 
@@ -12,29 +12,27 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from unmask.attacks import FGSM, IFGSM, Attack
+from unmask.attacks import FGSM, IFGSM
 from unmask.data import Dataset, load
-from unmask.data.dataset import permutation
 from unmask.losses import cross_entropy
-from unmask.models.weights import load_weights, save_weights
+from unmask.models import load_weights, save_weights
 from unmask.numerics import Batches, derive_seed
-from unmask.training import STUCK_EVERY, Trainer
-from unmask.training.optimizers import Steps
-from unmask.training.watch import Reading, Watch
-from unmask_experiments.follow import Row, follow, kept_weights, rows_so_far
-from unmask_experiments.moments import finite
+from unmask.training import STUCK_EVERY, Reading, Steps, Trainer, Watch
+from unmask_experiments.evaluation import Attack, count_correct, shuffled, unchanged
+from unmask_experiments.follow import Row, follow, rows_so_far, weights_folder
+from unmask_experiments.sweeps import finite
 from unmask_experiments.vivek2019.config import CHOICES, Config, network, source, updates_per_epoch
-from unmask_experiments.vivek2019.evaluate import BATCH, Curves, alignment, evaluation, in_parts, standing
+from unmask_experiments.vivek2019.evaluate import BATCH, LossCurves, alignment, evaluation, in_parts
 from unmask_experiments.vivek2019.methods import Sources, objective_of
 
 LAST, SELECTED = "last.safetensors", "selected.safetensors"
-"""The weights that a run keeps: those at its end, and those that did best under I-FGSM on validation images."""
+"""Files of a run's weights: those at its end, and those that did best under I-FGSM on validation images."""
 
 RESTARTS = 2
-"""How often a run that is stuck begins again."""
+"""Restarts of a run that is stuck."""
 
 PART = 1_000
-"""Test images that are evaluated before what was found is kept."""
+"""Test images that are evaluated at a time; their results are saved."""
 
 SELECTING_STEPS = 3
 """Of the I-FGSM that chooses among the passes."""
@@ -55,7 +53,7 @@ def images_of(config: Config) -> Images:
     return Images(
         train=_enlarged(train.sample(config.train_images or len(train), 0), config.side),
         validation=_enlarged(validation.sample(config.sample_images, 0), config.side),
-        test=_enlarged(test.take(permutation(len(test), 0)[: config.test_images]), config.side),
+        test=_enlarged(shuffled(test, config.test_images), config.side),
     )
 
 
@@ -81,9 +79,9 @@ def precision_of(config: Config) -> Literal["float32", "bf16-mixed"]:
     return "bf16-mixed" if native else "float32"
 
 
-def kept_network(config: Config, data: Dataset, work: Path, name: str = LAST) -> nn.Module:
-    """The network that a training has kept, beside ``work``, or else trained within it now."""
-    folder = kept_weights(train, config, work, [name])
+def trained_network(config: Config, data: Dataset, work: Path, name: str = LAST) -> nn.Module:
+    """Return the network of a training, from the folder beside ``work`` or trained within it now."""
+    folder = weights_folder(train, config, work, [name])
     model = network(config, data, seed=0)
     load_weights(model, folder / name)
     return placed(config, model).eval()
@@ -96,15 +94,15 @@ def placed(config: Config, model: nn.Module) -> nn.Module:
 
 
 def train(config: Config, *, work: Path, progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
-    """One network from its first weights to its evaluation; its weights are kept in ``work``."""
+    """Train one network and evaluate it; its weights are saved in ``work``."""
     images = images_of(config)
-    sources = tuple(kept_network(source(config, name), images.test, work) for name in config.sources)
+    sources = tuple(trained_network(source(config, name), images.test, work) for name in config.sources)
     abandoned: list[dict[str, Any]] = []
     for attempt in range(RESTARTS + 1):
         tried = Attempt(config=config, images=images, sources=sources, number=attempt, work=work)
         rows, diverged, watch = tried(progress)
         stuck = [update for update, row in rows.items() if row.get("stuck") and update >= STUCK_EVERY]
-        if tried.is_last or not tried.is_hopeless(rows):
+        if tried.is_last or not tried.is_stuck(rows):
             break
         abandoned.append({"seed": tried.seed, "stuck at": stuck})
     save_weights(tried.model, work / LAST)
@@ -128,7 +126,7 @@ def train(config: Config, *, work: Path, progress: Callable[[float], None] = lam
 
 
 ROW = ("loss", "seconds", "learning_rate", "stuck", "validation")
-"""What is kept of each pass, or part of one."""
+"""Values of each pass, or of a part of one."""
 
 
 @dataclass(kw_only=True)
@@ -150,7 +148,7 @@ class Attempt:
         self.batches = Batches(size=BATCH, device=device())
 
     def __call__(self, progress: Callable[[float], None]) -> tuple[dict[int, Row], Row | None, Watch | None]:
-        """Train; returns what was kept of each pass, where it diverged if it did, and the readings."""
+        """Train; return the rows of the passes, the point of divergence, if any, and the watch with its readings."""
         plain = self.config.kind == "source"
         watch = None if plain else self.watch()
         rows, diverged = follow(
@@ -162,7 +160,7 @@ class Attempt:
             progress=lambda share: progress(TRAINING * share),
             watch=watch,
             also_at=self.config.moments,
-            stop=lambda update, row: not self.is_last and self.is_hopeless({update: row}),
+            stop=lambda update, row: not self.is_last and self.is_stuck({update: row}),
         )
         return rows, diverged, watch
 
@@ -192,7 +190,7 @@ class Attempt:
         )
 
     def watch(self) -> Watch:
-        """Looks at the network on the way, and leaves it to the reader to call masking."""
+        """Return the watch, which reads the network on the way and calls nothing masking."""
         config, few = self.config, self.images.train.sample(self.config.watch_images, 1)
         return Watch(
             epsilon=config.epsilon, images=few.images, labels=few.labels, every=config.watch_every,
@@ -200,14 +198,14 @@ class Attempt:
         )  # fmt: skip
 
     def measure(self, update: int) -> Row:
-        """What is kept after a pass, and at the moments that the paper shows."""
+        """Return the row of a pass, or of a moment that the paper shows."""
         found: Row = {"learning_rate": self.config.learning_rate * self.schedule()(update - 1)}
         if self.config.kind == "source":
             return found
         if update % self.per_epoch == 0:
             best = max((row.get("validation") or -1 for row in rows_so_far(self.place).values()), default=-1)
             attack = IFGSM(epsilon=self.config.epsilon, steps=SELECTING_STEPS, loss=cross_entropy)
-            found["validation"] = standing(self.model, attack, self.images.validation, self.batches)
+            found["validation"] = count_correct(self.model, attack, self.images.validation, self.batches)
             if self.config.select and found["validation"] > best:
                 save_weights(self.model, self.work / SELECTED)
         if update in self.config.moments:
@@ -217,11 +215,11 @@ class Attempt:
 
     @property
     def is_last(self) -> bool:
-        """Whether this is the last try, which goes on however it fares."""
+        """True for the last try, which goes on even if it is stuck."""
         return self.number == RESTARTS
 
-    def is_hopeless(self, rows: dict[int, Row]) -> bool:
-        """Whether the run was stuck when its first pass was over, or the first at whose end that is asked."""
+    def is_stuck(self, rows: dict[int, Row]) -> bool:
+        """Return True if the run was stuck at the end of the first pass that is long enough to tell."""
         asked = -(-STUCK_EVERY // self.per_epoch) * self.per_epoch
         return bool(rows.get(asked, {}).get("stuck")) and asked < self.per_epoch * self.config.epochs
 
@@ -231,8 +229,8 @@ TRAINING = 0.8
 
 
 def curves(config: Config, model: nn.Module, data: Dataset, batches: Batches) -> dict[str, Any]:
-    """Loss against epsilon."""
-    measure = Curves(
+    """Measure the loss against epsilon."""
+    measure = LossCurves(
         epsilon=config.epsilon, epsilons=config.epsilons, noise=config.noise, steps=config.steps[1],
         step_size=config.step_size, seed=config.seed, batches=batches,
     )  # fmt: skip
@@ -242,14 +240,14 @@ def curves(config: Config, model: nn.Module, data: Dataset, batches: Batches) ->
 def _final(
     config: Config, model: nn.Module, images: Images, work: Path, progress: Callable[[float], None]
 ) -> dict[str, Any]:
-    """The evaluation in float32 on all test images; of a source only clean images and FGSM."""
+    """Evaluate in float32 on all test images; a source only on clean images and under FGSM."""
     batches = Batches(size=BATCH, device=device())
     if config.kind == "source":
         attacks: dict[str, Attack] = {
-            "clean": lambda model, x, y: x,
+            "clean": unchanged,
             "fgsm": FGSM(epsilon=config.epsilon, loss=cross_entropy),
         }
-        counts = {name: standing(model, attack, images.test, batches) for name, attack in attacks.items()}
+        counts = {name: count_correct(model, attack, images.test, batches) for name, attack in attacks.items()}
         return {"final": {"last": {"images": len(images.test), "standing": counts}}}
     few = first(images.test, config.curve_images)
 

@@ -36,7 +36,7 @@ ARTEFACTS = (*_OWN, *BEYOND, OVERFITTING)
 
 
 def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
-    """All runs that the artefacts need, the most telling first.
+    """Return all runs of the artefacts, the most telling first.
 
     Example:
         >>> len(grid(SMOKE, seeds=1))

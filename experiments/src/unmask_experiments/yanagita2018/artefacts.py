@@ -10,7 +10,7 @@ from unmask_experiments.yanagita2018 import optimizers as of_optimizers
 from unmask_experiments.yanagita2018 import rates as of_rates
 from unmask_experiments.yanagita2018.optimizers import TABLE_1, TABLE_2, optimizers
 from unmask_experiments.yanagita2018.rates import LR_AXIS, RATES, rates, two
-from unmask_experiments.yanagita2018.runs import READINGS, reading_config
+from unmask_experiments.yanagita2018.runs import ADAM_VARIANTS, variant_config
 
 
 def _panel(
@@ -99,8 +99,8 @@ ARTEFACTS = (
     ),
     Artefact(
         name="adam", shows="the printed update rule, in its readings",
-        published={f"natural error, {name}": "trains" for name in ("adam (standard)", *READINGS)},
-        needs=lambda profile: [profile, *(reading_config(profile, name) for name in READINGS)],
+        published={f"natural error, {name}": "trains" for name in ("adam (standard)", *ADAM_VARIANTS)},
+        needs=lambda profile: [profile, *(variant_config(profile, name) for name in ADAM_VARIANTS)],
         compute=of_optimizers.adam, panels=[_panel("the printed Adam", "updates", "training loss, nats", logy=True)],
     ),
 )  # fmt: skip

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from unmask_experiments.artefact import Artefact, Outcome, Panel, Part, Runs, Values, judge
-from unmask_experiments.examine import QUERIES, STEPS
-from unmask_experiments.moments import REGIMES
-from unmask_experiments.readings import at, minus, over, regime, share, slow, square, under
+from unmask_experiments.artefact import Artefact, ArtefactContent, Panel, Predicate, Runs, Values, judge
+from unmask_experiments.diagnostics import QUERIES, STEPS
+from unmask_experiments.measurement import REGIMES
+from unmask_experiments.quantities import at, minus, over, regime, share, slow, square, under
 from unmask_experiments.yanagita2018.rates import LR_AXIS, RATES, by_rate, rates
 from unmask_experiments.yanagita2018.runs import Config
 
@@ -26,7 +26,7 @@ REPAIRS = {
 QUERY_ATTACK = f"Square, {QUERIES:,} queries"
 
 
-def regimes(runs: Runs) -> Outcome:
+def regimes(runs: Runs) -> ArtefactContent:
     """Shares of the three regimes by training length and learning rate."""
     series: dict[str, Mapping[float, Values]] = {}
     for rate in RATES:
@@ -42,60 +42,64 @@ def regimes(runs: Runs) -> Outcome:
     }
     most = [max(regime(1)(one) for one in result["moments"]) for result in runs(learning_rate=0.01)]
     parts = [
-        Part(what="most images in the wrong direction at any moment, 0.01", values=most, side="above", bound=50),
-        Part(
+        Predicate(what="most images in the wrong direction at any moment, 0.01", values=most, side="above", bound=50),
+        Predicate(
             what="images with no gradient at the end, 0.01", values=measured["all zero, 0.01"], side="above", bound=50
         ),
     ]
     claim = "masking has two regimes in float32: first a wrong direction, then no gradient"
-    return Outcome(measured=measured, series=series, claims=[judge(claim, *parts)])
+    return ArtefactContent(measured=measured, series=series, claims=[judge(claim, *parts)])
 
 
-def repairs(runs: Runs) -> Outcome:
+def repairs(runs: Runs) -> ArtefactContent:
     """FGSM's error as published, with each repair, and under PGD."""
     epsilon = runs.profile.epsilon
-    readings = {name: under(key, epsilon) for name, key in REPAIRS.items()}
-    readings |= {"PGD-40, log-odds": slow("PGD log-odds"), "PGD-40, cross entropy": slow("PGD cross entropy")}
-    readings |= {"worst case of all": slow("worst case")}
+    quantities = {name: under(key, epsilon) for name, key in REPAIRS.items()}
+    quantities |= {"PGD-40, log-odds": slow("PGD log-odds"), "PGD-40, cross entropy": slow("PGD cross entropy")}
+    quantities |= {"worst case of all": slow("worst case")}
     series = {
-        f"lr {rate:g}: {name}": over(runs(learning_rate=rate), reading)
+        f"lr {rate:g}: {name}": over(runs(learning_rate=rate), quantity)
         for rate in RATES
-        for name, reading in readings.items()
+        for name, quantity in quantities.items()
     }
-    series |= {f"rates: {name}": by_rate(runs, reading) for name, reading in readings.items()}
+    series |= {f"rates: {name}": by_rate(runs, quantity) for name, quantity in quantities.items()}
     measured = {
-        f"{name}, {rate:g}": at(runs(learning_rate=rate), -1, one) for rate in RATES for name, one in readings.items()
+        f"{name}, {rate:g}": at(runs(learning_rate=rate), -1, one) for rate in RATES for name, one in quantities.items()
     }
     for rate in RATES:
-        examined = runs(learning_rate=rate, examine=True)
-        series[f"lr {rate:g}: {QUERY_ATTACK}"] = over(examined, square)
-        measured[f"{QUERY_ATTACK}, {rate:g}"] = at(examined, -1, square)
-    return Outcome(measured=measured, series=series, claims=_what_repairs_show(measured))
+        diagnosed = runs(learning_rate=rate, examine=True)
+        series[f"lr {rate:g}: {QUERY_ATTACK}"] = over(diagnosed, square)
+        measured[f"{QUERY_ATTACK}, {rate:g}"] = at(diagnosed, -1, square)
+    return ArtefactContent(measured=measured, series=series, claims=_what_repairs_show(measured))
 
 
 def _what_repairs_show(measured: Mapping[str, Values]) -> list[dict[str, str]]:
-    """What the errors at a rate of 0.01 say of the masking."""
+    """Return the claims about masking that follow from the errors at a rate of 0.01."""
     repaired, published = (
         measured[f"{name}, 0.01"] for name in ("float32 log-odds", "float32 cross entropy (as published)")
     )
     double = measured["float64 cross entropy, 0.01"]
     worst = measured["worst case of all, 0.01"]
-    back = Part(what="log-odds FGSM error at 0.01", values=repaired, side="above", bound=90)
-    rise = Part(
+    back = Predicate(what="log-odds FGSM error at 0.01", values=repaired, side="above", bound=90)
+    rise = Predicate(
         what="gain of log-odds over cross entropy",
         values=minus(repaired, published),
         side="above",
         bound=50,
         unit="points",
     )
-    some = Part(what="float64 minus float32", values=minus(double, published), side="above", bound=5, unit="points")
-    rest = Part(what="log-odds minus float64", values=minus(repaired, double), side="above", bound=5, unit="points")
+    some = Predicate(
+        what="float64 minus float32", values=minus(double, published), side="above", bound=5, unit="points"
+    )
+    rest = Predicate(
+        what="log-odds minus float64", values=minus(repaired, double), side="above", bound=5, unit="points"
+    )
     return [
         judge("with the log-odds loss the FGSM error at 0.01 is back above 90 %", back, rise),
         judge("float64 removes part of the masking only", some, rest),
         judge(
             "a query attack, which asks for no gradient, is not fooled at 0.01",
-            Part(
+            Predicate(
                 what="Square's error minus FGSM's",
                 values=minus(measured[f"{QUERY_ATTACK}, 0.01"], published),
                 side="above",
@@ -105,13 +109,13 @@ def _what_repairs_show(measured: Mapping[str, Values]) -> list[dict[str, str]]:
         ),
         judge(
             "nothing of the robustness at 0.01 is real",
-            Part(what="worst-case error at 0.01", values=worst, side="above", bound=98),
+            Predicate(what="worst-case error at 0.01", values=worst, side="above", bound=98),
         ),
     ]
 
 
-def leftover(runs: Runs) -> Outcome:
-    """Why PGD's error stays below that of one log-odds step: dead units leave no gradient of any loss."""
+def leftover(runs: Runs) -> ArtefactContent:
+    """Compare PGD's error with that of one log-odds step, which is higher: dead units leave no gradient of any loss."""
     series: dict[str, Mapping[float, Values]] = {}
     measured: dict[str, Values] = {}
     for rate in RATES:
@@ -126,38 +130,40 @@ def leftover(runs: Runs) -> Outcome:
     ends = [one["moments"][-1]["pgd"]["100 steps of a hundredth"] for one in runs(learning_rate=0.01, examine=True)]
     stuck = [share(one["without gradient"], max(one["standing"], 1)) for one in ends]
     measured["standing images whose PGD ends without any gradient, 0.01"] = stuck
-    return Outcome(
+    return ArtefactContent(
         measured=measured,
         series=series,
         claims=[
             judge(
                 "what still separates log-odds FGSM from PGD at 0.01 is dead units: small steps end where no loss "
                 "has a gradient, a full step jumps over",
-                Part(
+                Predicate(
                     what="error of one full step minus 100 small ones",
                     values=minus(full, small),
                     side="above",
                     bound=2,
                     unit="points",
                 ),
-                Part(what="standing images whose PGD ends without any gradient", values=stuck, side="above", bound=50),
+                Predicate(
+                    what="standing images whose PGD ends without any gradient", values=stuck, side="above", bound=50
+                ),
             )
         ],
     )
 
 
-def examined(profile: Config) -> list[Config]:
-    """The slow looks at Adam's networks at 0.01 and 0.001."""
+def diagnosed(profile: Config) -> list[Config]:
+    """Return the diagnostics of Adam's networks at 0.01 and 0.001."""
     return [replace(profile, learning_rate=rate, examine=True) for rate in RATES]
 
 
 def _active(row: int) -> Any:
-    """Units of a hidden layer that are active, median over images, at an examined moment."""
+    """Return the active units of a hidden layer, median over images, at a diagnosed moment."""
     return lambda moment: moment["layers"][row]["active"]
 
 
 def _pgd(kind: str) -> Any:
-    """Test error under a kind of PGD, in per cent, at an examined moment."""
+    """Return the test error under a kind of PGD, in per cent, at a diagnosed moment."""
     return lambda moment: 100 - share(moment["pgd"][kind]["standing"], moment["pgd"]["images"])
 
 
@@ -200,12 +206,12 @@ BEYOND = (
     ),
     Artefact(
         name="repairs", shows="beyond: FGSM's error as published and with each repair, and PGD's, epsilon 0.25",
-        published={}, needs=lambda profile: [*rates(profile), *examined(profile)],
+        published={}, needs=lambda profile: [*rates(profile), *diagnosed(profile)],
         compute=repairs, story=REPAIRS_STORY, panels=_panels("test error, %"),
     ),
     Artefact(
         name="leftover", shows="beyond: what log-odds does not repair: dead units that stop PGD, epsilon 0.25",
-        published={}, needs=examined, compute=leftover, story=LEFTOVER_STORY,
+        published={}, needs=diagnosed, compute=leftover, story=LEFTOVER_STORY,
         panels=[
             *(Panel(title=f"lr {rate:g}, PGD with log-odds", xlabel="updates", ylabel="test error, %", xscale="log",
                     series=f"lr {rate:g}:") for rate in RATES),

@@ -1,4 +1,4 @@
-"""Beyond Yanagita & Yamamura 2018: is gradient masking a type of overfitting? The margin and the gap, separated."""
+"""Beyond Yanagita & Yamamura 2018: the margin and the generalisation gap as causes of masking, separated."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from unmask_experiments.artefact import Artefact, Estimate, Outcome, Panel, Part, Runs, Values, judge
-from unmask_experiments.readings import gap, natural, rank_correlation, regime, share
+from unmask_experiments.artefact import Artefact, ArtefactContent, Estimate, Panel, Predicate, Runs, Values, judge
+from unmask_experiments.quantities import gap, natural, rank_correlation, regime, share
 from unmask_experiments.yanagita2018.optimizers import optimizers
 from unmask_experiments.yanagita2018.rates import RATES, rates
 from unmask_experiments.yanagita2018.runs import Config
@@ -25,10 +25,10 @@ VARIATIONS: Mapping[str, Mapping[str, Any]] = {
     "L2 0.0001": {"l2": 0.0001},
     "L2 0.001": {"l2": 0.001},
 }
-"""What moves the generalisation gap or the margin, at 0.01 and 0.001."""
+"""Settings that move the generalisation gap or the margin, at 0.01 and 0.001."""
 
 VARIATION_UPDATES = 10_000
-"""How long the variations are trained."""
+"""Updates of the variations."""
 
 
 def variation(profile: Config, **settings: Any) -> Config:
@@ -48,7 +48,7 @@ def variations(profile: Config, *, seeds: int = 1) -> list[Config]:
     ]
 
 
-def overfitting(runs: Runs) -> Outcome:
+def overfitting(runs: Runs) -> ArtefactContent:
     """Masked share against the margin, and against the generalisation gap, over every run and moment there is."""
     found = _rows(runs)
     rows = [row for one in found for row in one]
@@ -67,7 +67,7 @@ def overfitting(runs: Runs) -> Outcome:
         if row["last"]
         for name in ("masked", "margin", "gap")
     }
-    return Outcome(measured=measured, series=series, claims=[_is_it_overfitting(measured)])
+    return ArtefactContent(measured=measured, series=series, claims=[_is_it_overfitting(measured)])
 
 
 def _family(kind: str) -> str:
@@ -87,9 +87,9 @@ def _scatter(points: Sequence[tuple[float, float]]) -> dict[float, Values]:
 def _is_it_overfitting(measured: Mapping[str, Values | Estimate]) -> dict[str, str]:
     return judge(
         "gradient masking is a type of overfitting",
-        Part(what=FOLLOWS, values=measured[FOLLOWS], side="above", bound=0, unit=""),
-        Part(what=PARTIAL, values=measured[PARTIAL], side="above", bound=0, unit=""),
-        Part(what=MOVED, values=measured[MOVED], side="below", bound=5, unit="points"),
+        Predicate(what=FOLLOWS, values=measured[FOLLOWS], side="above", bound=0, unit=""),
+        Predicate(what=PARTIAL, values=measured[PARTIAL], side="above", bound=0, unit=""),
+        Predicate(what=MOVED, values=measured[MOVED], side="below", bound=5, unit="points"),
         note="Overfitting would mean that the masked share follows the gap, also at equal margin, and not the scale of "
         "the logits, which leaves predictions and gap as they are. Intervals by resampling whole runs.",
     )
@@ -131,7 +131,7 @@ def _row(moment: Mapping[str, Any], noise: float) -> dict[str, Any]:
 
 
 def _more_errors(error: float, noise: float) -> float:
-    """What a test error, in per cent, would rise by if that share of the test labels were others, drawn evenly.
+    """Return the rise of a test error, in per cent, if that share of the test labels were others, drawn evenly.
 
     The training error is counted on such labels: without this the gap would compare two distributions.
     """
@@ -157,8 +157,9 @@ def _moved(rows: Rows) -> float:
 
 
 def _estimate(found: Sequence[Rows], statistic: Callable[[Rows], float]) -> Values | Estimate:
-    """The statistic over all rows, with a 95 % percentile interval from resampling whole runs: moments of one run are
-    not independent.
+    """Return the statistic over all rows, with a 95 % percentile interval from resampling whole runs.
+
+    Moments of one run are not independent.
     """
     value = statistic([row for rows in found for row in rows]) if found else math.nan
     if math.isnan(value):
@@ -182,7 +183,7 @@ STATISTICS: Mapping[str, Callable[[Rows], float]] = {
     PARTIAL: partial(_partial, "gap", "margin"),
     MOVED: _moved,
 }
-"""What tells the margin from the gap."""
+"""Statistics that tell the margin from the gap."""
 
 RESAMPLES = 1_000
 

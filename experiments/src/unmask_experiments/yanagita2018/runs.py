@@ -1,4 +1,4 @@
-"""One run of Yanagita & Yamamura 2018: train a perceptron, and measure it at each training length."""
+"""The runs of Yanagita & Yamamura 2018: train a perceptron, and measure it at each training length."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 
 from unmask.data import Dataset
-from unmask.models.weights import save_weights
-from unmask_experiments.examine import examine
-from unmask_experiments.follow import follow, kept_weights
+from unmask.models import save_weights
+from unmask_experiments.diagnostics import diagnose
+from unmask_experiments.follow import follow, weights_folder
+from unmask_experiments.perceptron_config import PerceptronConfig, load_images, measurement_of, trainer_of
 from unmask_experiments.perceptrons import operations, perceptron
-from unmask_experiments.setting import Setting, images, moment, trainer
+from unmask_experiments.printed_adam import VARIANTS
 
 LEARNING_RATES = (0.00075, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1)
 """Adam's, for figures 1 and 3a: the paper gives the range alone."""
@@ -26,11 +27,11 @@ OPTIMIZERS = {"sgd": 0.01, "momentum": 0.01, "adagrad": 0.01, "rmsprop": 0.001}
 SECOND_RATES = {"sgd": 0.1, "rmsprop": 0.01}
 """A second reading of SGD's rate; and RMSprop at the rate at which Adam masks most."""
 
-READINGS = ("adam-double-corrected", "adam-literal")
-"""Readings of the printed Adam beside the standard one."""
+ADAM_VARIANTS = tuple(VARIANTS)
+"""Variants of the printed Adam beside the standard one: see ``printed_adam.py``."""
 
-READING_UPDATES = 4_000
-"""How long they are trained: the literal one freezes within 30 updates, and the other differs in the first hundreds."""
+VARIANT_UPDATES = 4_000
+"""Their updates: the literal one freezes within 30, and the other differs in the first hundreds."""
 
 CHOICES = {
     "length": "'learning epoch is 100000' is read as 100,000 updates, 250 passes over 50,000 images",
@@ -48,11 +49,11 @@ CHOICES = {
     "adversarial training": "0.5 J(x) + 0.5 J(x_fgsm), epsilon 0.25, one forward for both",
     "transfer": "FGSM on another network of the same kind, trained for 2,000 updates with Adam at 0.001",
 }
-"""What the paper leaves open, and how it is read here."""
+"""Choices that the paper leaves open, and those made here."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Setting):
+class Config(PerceptronConfig):
     """One run; the defaults are the paper's, at full length.
 
     Attributes:
@@ -95,7 +96,7 @@ SMOKE = replace(
 
 
 def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
-    """All runs that the artefacts need, the most telling first.
+    """Return all runs of the artefacts, the most telling first.
 
     One seed for every learning rate; ``seeds`` for Adam at 0.01 and 0.001, for the other optimizers and for
     adversarial training.
@@ -110,24 +111,24 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
     repeated += [replace(profile, learning_rate=rate, examine=True) for rate in (0.01, 0.001)]
     single = [replace(profile, learning_rate=rate) for rate in LEARNING_RATES if rate not in (0.01, 0.001)]
     single += [replace(profile, optimizer=name, learning_rate=rate) for name, rate in SECOND_RATES.items()]
-    readings = [reading_config(profile, name) for name in READINGS]
+    variants = [variant_config(profile, name) for name in ADAM_VARIANTS]
     return [
         *repeated,
         *single,
-        *readings,
+        *variants,
         *(replace(config, seed=seed) for seed in range(1, seeds) for config in repeated),
     ]
 
 
-def reading_config(profile: Config, name: str) -> Config:
-    """The run of a reading of the printed Adam, shorter than the others."""
-    updates = min(READING_UPDATES, profile.updates)
+def variant_config(profile: Config, name: str) -> Config:
+    """Return the run of a variant of the printed Adam, shorter than the others."""
+    updates = min(VARIANT_UPDATES, profile.updates)
     kept = tuple(update for update in profile.moments if update <= updates)
     return replace(profile, optimizer=name, updates=updates, moments=kept)
 
 
 def cost(config: Config) -> float:
-    """Floating-point operations of the training, about; examining is a small part of it."""
+    """Estimate the floating-point operations of the training; diagnostics are a small part of it."""
     passes = 3.0 if config.training == "adversarial" else 0.05 if config.examine else 1.0
     return operations(config.data, config.widths, images=config.updates * config.batch_size, passes=passes)
 
@@ -138,7 +139,7 @@ def run(
     """Train one network and measure it at each of the training lengths.
 
     Args:
-        work: a folder to which checkpoints and the weights at each moment go; by default nothing is kept.
+        work: a folder for checkpoints and the weights at each moment; by default a temporary one.
         progress: called with the share that is done.
 
     Example:
@@ -149,11 +150,11 @@ def run(
     if work is None:
         with tempfile.TemporaryDirectory() as folder:
             return run(config, work=Path(folder) / "run", progress=progress)
-    train, test = images(config)
+    train, test = load_images(config)
     if config.examine:
-        return _examined(config, test, work)
+        return _diagnosed(config, test, work)
     model = perceptron(train, config.widths, config.seed)
-    measured_at = moment(config, train, test, repairs=(0.1, config.epsilon), scales=(0.1, 10.0))
+    measured_at = measurement_of(config, train, test, repairs=(0.1, config.epsilon), scales=(0.1, 10.0))
 
     def measure(update: int) -> dict[str, Any]:
         if update not in config.moments and update != config.updates:
@@ -161,7 +162,7 @@ def run(
         save_weights(model, work / _weights(update))
         return {"moment": measured_at(model, thorough=update == config.updates)}
 
-    training = trainer(config, config.updates, penalty=config.l2)
+    training = trainer_of(config, config.updates, penalty=config.l2)
     measured, diverged = follow(training, model, train, measure, work=work, progress=progress)
     return {
         "epochs": {
@@ -180,11 +181,11 @@ def _weights(update: int) -> str:
     return f"update-{update:06d}.safetensors"
 
 
-def _examined(config: Config, test: Dataset, work: Path) -> dict[str, Any]:
-    """Look closer at the networks that the same run has kept."""
+def _diagnosed(config: Config, test: Dataset, work: Path) -> dict[str, Any]:
+    """Diagnose the networks of the same run."""
     files = {update: _weights(update) for update in sorted({*config.moments, config.updates})}
-    folder = kept_weights(run, replace(config, examine=False), work, files.values())
+    folder = weights_folder(run, replace(config, examine=False), work, files.values())
     model = perceptron(test, config.widths, config.seed)
     kept = {update: folder / name for update, name in files.items()}
     part = test.take(np.arange(min(config.slow_images, len(test))))
-    return {"moments": examine(model, kept, part, epsilon=config.epsilon, position="update")}
+    return {"moments": diagnose(model, kept, part, epsilon=config.epsilon, position="update")}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from unmask_experiments.artefact import Artefact, Outcome, Panel, Part, Runs, judge
-from unmask_experiments.moments import REGIMES
-from unmask_experiments.readings import Moment, Result, at, minus, regime, share, slow, square, under
+from unmask_experiments.artefact import Artefact, ArtefactContent, Panel, Predicate, Runs, judge
+from unmask_experiments.measurement import REGIMES
+from unmask_experiments.quantities import Moment, Result, at, minus, regime, share, slow, square, under
 from unmask_experiments.yue2017.curves import KINDS, accuracy, at_best, best, by_epoch, of, rise
-from unmask_experiments.yue2017.runs import digits, examined
+from unmask_experiments.yue2017.runs import diagnosed, digits
 
 
-def standing(index: int, epsilon: float) -> Any:
-    """Share of all test images that stand under FGSM and lie in this regime, in per cent."""
+def correct_in_regime(index: int, epsilon: float) -> Any:
+    """Return the share of all test images that are correct under FGSM and lie in this regime, in per cent."""
 
     def value(moment: Moment) -> float:
         rows = moment["attacks"]["as published"]
@@ -22,11 +22,12 @@ def standing(index: int, epsilon: float) -> Any:
     return value
 
 
-def late_rise(runs: Runs) -> Outcome:
+def late_rise(runs: Runs) -> ArtefactContent:
     """Accuracy under FGSM by epoch, split by the regime that the surviving images are in; and the repairs."""
     results, epsilon = runs(), runs.profile.epsilon
     series = {
-        f"split: standing, {name}": by_epoch(results, standing(index, epsilon)) for index, name in enumerate(REGIMES)
+        f"split: standing, {name}": by_epoch(results, correct_in_regime(index, epsilon))
+        for index, name in enumerate(REGIMES)
     }
     series |= {f"share: {name}": by_epoch(results, regime(index)) for index, name in enumerate(REGIMES)}
     repairs = {"float32 (as published)": "as published", "float64": "recast", "log-odds": "log-odds"}
@@ -34,20 +35,20 @@ def late_rise(runs: Runs) -> Outcome:
     series["repair: PGD-40, log-odds"] = by_epoch(results, lambda one: 100 - slow("PGD log-odds")(one))
     up, exact = rise(results, accuracy(epsilon)), rise(results, accuracy(epsilon, "log-odds"))
     whole = accuracy(epsilon)
-    parts = {name: rise(results, standing(index, epsilon), since=whole) for index, name in enumerate(REGIMES)}
-    return Outcome(
+    parts = {name: rise(results, correct_in_regime(index, epsilon), since=whole) for index, name in enumerate(REGIMES)}
+    return ArtefactContent(
         measured={"late rise, as published": up, "late rise, log-odds": exact}
         | {f"late rise among images of the regime: {name}": values for name, values in parts.items()},
         series=series,
         claims=[
             judge(
                 "the late rise is float32, not robustness: with the log-odds loss it is gone",
-                Part(what="late rise as published", values=up, side="above", bound=2, unit="points"),
-                Part(what="late rise with log-odds", values=exact, side="below", bound=2, unit="points"),
+                Predicate(what="late rise as published", values=up, side="above", bound=2, unit="points"),
+                Predicate(what="late rise with log-odds", values=exact, side="below", bound=2, unit="points"),
             ),
             judge(
                 "the late rise is zero gradients",
-                Part(
+                Predicate(
                     what="rise among images with a zero gradient minus among those with a wrong direction",
                     values=minus(parts["all zero"], parts["wrong direction"]),
                     side="above",
@@ -59,8 +60,8 @@ def late_rise(runs: Runs) -> Outcome:
     )
 
 
-def assumptions(runs: Runs) -> Outcome:
-    """Whether FGSM's verdict on L2 and on overfitting carries over to other attacks and other data."""
+def assumptions(runs: Runs) -> ArtefactContent:
+    """Test the two assumptions: FGSM's verdict on L2 and on overfitting carries over to other attacks and data."""
     epsilon = runs.profile.epsilon
     plain, l2, trained = (runs(**KINDS[name]) for name in ("plain", "L2", "adversarial training"))
     small, small_l2 = (
@@ -68,8 +69,8 @@ def assumptions(runs: Runs) -> Outcome:
         for one in digits(runs.profile)
     )
 
-    def gain(reading: Any) -> list[float]:
-        return minus(at_best(l2, reading), at_best(plain, reading))
+    def gain(quantity: Any) -> list[float]:
+        return minus(at_best(l2, quantity), at_best(plain, quantity))
 
     measured = {
         "L2 minus plain, FGSM": gain(accuracy(epsilon)),
@@ -86,10 +87,12 @@ def assumptions(runs: Runs) -> Outcome:
         "late rise, digits": rise(small, accuracy(epsilon)),
     }
     attacks = [
-        Part(what=key, values=measured[key], side="above", bound=0, unit="points") for key in list(measured)[1:5]
+        Predicate(what=key, values=measured[key], side="above", bound=0, unit="points") for key in list(measured)[1:5]
     ]
-    data = [Part(what=key, values=measured[key], side="above", bound=0, unit="points") for key in list(measured)[5:]]
-    return Outcome(
+    data = [
+        Predicate(what=key, values=measured[key], side="above", bound=0, unit="points") for key in list(measured)[5:]
+    ]
+    return ArtefactContent(
         measured=measured,
         claims=[
             judge("assumption: FGSM's verdict carries over to other attacks", *attacks),
@@ -98,9 +101,9 @@ def assumptions(runs: Runs) -> Outcome:
     )
 
 
-def _at_kept(examined: Sequence[Result], trained: Sequence[Result]) -> list[float]:
+def _at_kept(diagnosed: Sequence[Result], trained: Sequence[Result]) -> list[float]:
     """Accuracy under Square at the lowest validation loss of the run that was examined."""
-    pairs = zip(examined, trained, strict=False)
+    pairs = zip(diagnosed, trained, strict=False)
     return [100 - value for look, own in pairs for value in at([look], best(own)["epoch"], square, "epoch")]
 
 
@@ -127,7 +130,7 @@ BEYOND = (
     Artefact(
         name="assumptions", shows="beyond: the paper's two assumptions, other attacks and other data, epsilon 0.1",
         published={}, needs=lambda profile: [
-            *of("plain", "L2", "adversarial training")(profile), *digits(profile), *examined(profile)
+            *of("plain", "L2", "adversarial training")(profile), *digits(profile), *diagnosed(profile)
         ],
         compute=assumptions,
     ),

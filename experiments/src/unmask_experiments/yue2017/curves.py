@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from unmask_experiments.artefact import Values
-from unmask_experiments.readings import Moment, Result, at, natural, under
+from unmask_experiments.quantities import Moment, Result, at, natural, under
 from unmask_experiments.yue2017.runs import LARGER_BATCH
 
 FGSM = "as published"
@@ -46,9 +46,9 @@ def best(result: Result) -> Moment:
     return min(result["moments"], key=lambda one: abs(one["epoch"] - epoch))
 
 
-def at_best(results: Sequence[Result], reading: Any) -> list[float]:
-    """The reading at each run's lowest validation loss."""
-    return [value for result in results if (value := reading(best(result))) is not None]
+def at_best(results: Sequence[Result], quantity: Any) -> list[float]:
+    """Return the quantity at each run's lowest validation loss."""
+    return [value for result in results if (value := quantity(best(result))) is not None]
 
 
 def against_epsilon(results: Sequence[Result], attack: str = FGSM, *, last: bool = False) -> dict[float, Values]:
@@ -60,39 +60,40 @@ def against_epsilon(results: Sequence[Result], attack: str = FGSM, *, last: bool
     }
 
 
-def by_epoch(results: Sequence[Result], reading: Any, until: float = float("inf")) -> dict[float, Values]:
-    """The reading against the epoch."""
+def by_epoch(results: Sequence[Result], quantity: Any, until: float = float("inf")) -> dict[float, Values]:
+    """Return the quantity against the epoch."""
     places = sorted({one["epoch"] for result in results for one in result["moments"] if one["epoch"] <= until})
-    return {place: at(results, place, reading, "epoch") for place in places}
+    return {place: at(results, place, quantity, "epoch") for place in places}
 
 
-def rise(results: Sequence[Result], reading: Any, *, since: Any = None) -> list[float]:
-    """How far the reading at the end is above its lowest point, run by run; from the lowest validation loss on.
+def rise(results: Sequence[Result], quantity: Any, *, since: Any = None) -> list[float]:
+    """Return the rise from the quantity's lowest point, after the lowest validation loss, to the end, run by run.
 
-    With ``since``, above where that other reading is lowest: parts of a whole then rise by parts of its rise.
+    With ``since``, the rise is from the point at which that other quantity is lowest: the parts of a whole then rise by
+    the parts of its rise.
     """
     values = []
     for result in results:
-        start, lowest = best(result)["epoch"], since or reading
-        row = [one for one in result["moments"] if one["epoch"] >= start and reading(one) is not None]
+        start, lowest = best(result)["epoch"], since or quantity
+        row = [one for one in result["moments"] if one["epoch"] >= start and quantity(one) is not None]
         if row:
-            values.append(reading(row[-1]) - reading(min(row, key=lowest)))
+            values.append(quantity(row[-1]) - quantity(min(row, key=lowest)))
     return values
 
 
-def fall(results: Sequence[Result], reading: Any) -> list[float]:
-    """How far the reading falls from the lowest validation loss to its lowest point after it, run by run."""
+def fall(results: Sequence[Result], quantity: Any) -> list[float]:
+    """Return the fall of the quantity from the lowest validation loss to its lowest point after it, run by run."""
     values = []
     for result in results:
         start = best(result)["epoch"]
-        row = [value for one in result["moments"] if one["epoch"] >= start and (value := reading(one)) is not None]
+        row = [value for one in result["moments"] if one["epoch"] >= start and (value := quantity(one)) is not None]
         if row:
             values.append(row[0] - min(row))
     return values
 
 
 def every_epoch(results: Sequence[Result], name: str, pick: Any = lambda value: value) -> dict[float, Values]:
-    """A quantity kept at every epoch, against the epoch."""
+    """Return a value recorded at every epoch, against the epoch."""
     places = sorted({epoch for result in results for epoch in result["epochs"]["epoch"]})
     rows = [dict(zip(one["epochs"]["epoch"], one["epochs"][name], strict=True)) for one in results]
     return {place: [pick(row[place]) for row in rows if row.get(place) is not None] for place in places}

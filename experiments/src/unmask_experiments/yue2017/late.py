@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from unmask_experiments.artefact import Outcome, Part, Runs, Values, judge
-from unmask_experiments.readings import Moment, Result, minus, rank_correlation, share
+from unmask_experiments.artefact import ArtefactContent, Predicate, Runs, Values, judge
+from unmask_experiments.quantities import Moment, Result, minus, rank_correlation, share
 from unmask_experiments.yue2017.curves import (
     EPSILONS,
     FGSM,
@@ -27,37 +27,37 @@ def _late(name: str, runs: Runs) -> tuple[Sequence[Result], list[float], dict[st
     return results, rise(results, accuracy(runs.profile.epsilon)), series
 
 
-def fig6(runs: Runs) -> Outcome:
+def fig6(runs: Runs) -> ArtefactContent:
     """Accuracy on perturbed inputs by epoch, for longer."""
     results, up, series = _late("plain", runs)
     _, larger, more = _late("batch 500", runs)
     rows = [[(accuracy(runs.profile.epsilon)(one), one["epoch"]) for one in result["moments"]] for result in results]
     turn = [float(min(row)[1]) for row in rows]
-    return Outcome(
+    return ArtefactContent(
         measured={"late rise, epsilon 0.1": up, "late rise, batch 500": larger, "lowest at epoch": turn},
         series=series | more,
         claims=[
             judge(
                 "after about 50 epochs accuracy under FGSM rises again",
-                Part(what="late rise, epsilon 0.1", values=up, side="above", bound=2, unit="points"),
-                Part(what="late rise, batch 500", values=larger, side="above", bound=2, unit="points"),
+                Predicate(what="late rise, epsilon 0.1", values=up, side="above", bound=2, unit="points"),
+                Predicate(what="late rise, batch 500", values=larger, side="above", bound=2, unit="points"),
             )
         ],
     )
 
 
-def fig6_sgd(runs: Runs) -> Outcome:
+def fig6_sgd(runs: Runs) -> ArtefactContent:
     """The same with SGD."""
     _, adam, _ = _late("plain", runs)
     (_, fast, first), (_, slow, second) = _late("SGD 0.1", runs), _late("SGD 0.01", runs)
-    return Outcome(
+    return ArtefactContent(
         measured={"late rise, SGD 0.1": fast, "late rise, SGD 0.01": slow, "late rise, Adam": adam},
         series=first | second,
         claims=[
             judge(
                 "SGD shows the same trend, smaller",
-                Part(what="late rise, SGD 0.1", values=fast, side="above", bound=0, unit="points"),
-                Part(
+                Predicate(what="late rise, SGD 0.1", values=fast, side="above", bound=0, unit="points"),
+                Predicate(
                     what="late rise, SGD 0.1 minus Adam", values=minus(fast, adam), side="below", bound=0, unit="points"
                 ),
             )
@@ -65,7 +65,7 @@ def fig6_sgd(runs: Runs) -> Outcome:
     )
 
 
-def fig7(runs: Runs) -> Outcome:
+def fig7(runs: Runs) -> ArtefactContent:
     """Spectral norm of each layer's weights."""
     results = runs()
     series = {
@@ -79,10 +79,10 @@ def fig7(runs: Runs) -> Outcome:
         for name, points in series.items()
     }
     parts = [
-        Part(what=f"{name}, last over first", values=values, side="above", bound=1, unit="")
+        Predicate(what=f"{name}, last over first", values=values, side="above", bound=1, unit="")
         for name, values in growth.items()
     ]
-    return Outcome(
+    return ArtefactContent(
         measured={f"{name}, last over first epoch": values for name, values in growth.items()},
         series=series,
         claims=[judge("the spectral norms of all layers rise", *parts)],
@@ -94,22 +94,22 @@ def zeros(moment: Moment) -> float:
     return float(moment["zero_components"])
 
 
-def fig8(runs: Runs) -> Outcome:
+def fig8(runs: Runs) -> ArtefactContent:
     """Number of zero components by epoch, and how it goes with accuracy."""
     results, epsilon = runs(), runs.profile.epsilon
     up = [zeros(one["moments"][-1]) - zeros(one["moments"][0]) for one in results]
     ranks = [_rank(one["moments"], epsilon) for one in results]
-    return Outcome(
+    return ArtefactContent(
         measured={"rise of the zeros per image": up, "rank correlation with accuracy, epsilon 0.1": ranks},
         series={"zero components per image": by_epoch(results, zeros)},
         claims=[
             judge(
                 "zeros become more as training goes on",
-                Part(what="rise", values=up, side="above", bound=0, unit="per image"),
+                Predicate(what="rise", values=up, side="above", bound=0, unit="per image"),
             ),
             judge(
                 "the caption: zeros go with accuracy on perturbed inputs (the text says inversely)",
-                Part(what="rank correlation", values=ranks, side="above", bound=0.5, unit=""),
+                Predicate(what="rank correlation", values=ranks, side="above", bound=0.5, unit=""),
             ),
         ],
     )
@@ -120,7 +120,7 @@ def _rank(moments: Sequence[Moment], epsilon: float) -> float:
     return 0.0 if math.isnan(correlation) else correlation
 
 
-def float64(runs: Runs) -> Outcome:
+def float64(runs: Runs) -> ArtefactContent:
     """Accuracy and zeros in float64; and the float32 network attacked in float64."""
     single, up, _ = _late("plain", runs)
     double, up64, series = _late("float64", runs)
@@ -132,11 +132,11 @@ def float64(runs: Runs) -> Outcome:
     }
     series |= {"recast: float32 attacked in float32": by_epoch(single, accuracy(runs.profile.epsilon))}
     series |= {"zeros: float32": by_epoch(single, zeros), "zeros: float64": by_epoch(double, zeros)}
-    gone = Part(what="late rise in float64", values=up64, side="below", bound=2, unit="points")
-    both = Part(what="the same, batch 500", values=larger64, side="below", bound=2, unit="points")
-    less = Part(what="float32 minus float64", values=minus(up, up64), side="above", bound=0, unit="points")
+    gone = Predicate(what="late rise in float64", values=up64, side="below", bound=2, unit="points")
+    both = Predicate(what="the same, batch 500", values=larger64, side="below", bound=2, unit="points")
+    less = Predicate(what="float32 minus float64", values=minus(up, up64), side="above", bound=0, unit="points")
     none = [zeros(one["moments"][-1]) for one in double]
-    return Outcome(
+    return ArtefactContent(
         measured={
             "late rise, float64": up64,
             "late rise, float64, batch 500": larger64,
@@ -149,44 +149,46 @@ def float64(runs: Runs) -> Outcome:
     )
 
 
-def fig9(runs: Runs) -> Outcome:
+def fig9(runs: Runs) -> ArtefactContent:
     """Random +-1 where the gradient is 0."""
     results = runs()
     plain, noisy = (against_epsilon(results, name, last=True) for name in (FGSM, "random at zeros"))
     largest = [max(abs(plain[x][row] - noisy[x][row]) for x in plain if noisy[x]) for row in range(len(results))]
-    part = Part(what="largest difference", values=largest, side="below", bound=1, unit="points")
-    return Outcome(
+    part = Predicate(what="largest difference", values=largest, side="below", bound=1, unit="points")
+    return ArtefactContent(
         measured={"largest difference in accuracy": largest},
         series={"gradient as it is": plain, "random signs where it is 0": noisy},
         claims=[judge("random signs where the gradient is 0 have no effect on accuracy", part)],
     )
 
 
-def fig12(runs: Runs) -> Outcome:
+def fig12(runs: Runs) -> ArtefactContent:
     """The float64 twin's attack on the float32 network."""
     single, double, epsilon = runs(), runs(**KINDS["float64"]), runs.profile.epsilon
-    twin = {x: [_twin(one["moments"][-1], x) for one in double] for x in (runs.profile.epsilons if double else ())}
+    moved = {
+        x: [_transferred(one["moments"][-1], x) for one in double] for x in (runs.profile.epsilons if double else ())
+    }
     own = against_epsilon(single, last=True)
     cast = against_epsilon(single, "recast", last=True)
-    gap = minus(twin.get(epsilon, []), cast.get(epsilon, []))
-    part = Part(
+    gap = minus(moved.get(epsilon, []), cast.get(epsilon, []))
+    part = Predicate(
         what="accuracy under the twin's attack minus under its own in float64",
         values=gap,
         side="above",
         bound=5,
         unit="points",
     )
-    return Outcome(
+    return ArtefactContent(
         measured={"transfer gap, epsilon 0.1": gap},
         series={
             "its own gradient, float32": own,
             "its own gradient, float64": cast,
-            "the float64 twin's gradient": twin,
+            "the float64 twin's gradient": moved,
         },
         claims=[judge("the transfer gap hides the difference of precision", part)],
     )
 
 
-def _twin(moment: Moment, epsilon: float) -> float:
+def _transferred(moment: Moment, epsilon: float) -> float:
     row = moment["twin"]
     return share(row["standing"][row["epsilons"].index(epsilon)], moment["test"]["images"])

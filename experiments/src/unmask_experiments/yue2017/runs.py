@@ -1,4 +1,4 @@
-"""One run of Yue 2017: train a perceptron, and measure it at each epoch and, with attacks, at some."""
+"""The runs of Yue 2017: train a perceptron, and measure it at each epoch and, with attacks, at some."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import FGSM
-from unmask.attacks.trial import predict
+from unmask.attacks import FGSM, predict
 from unmask.data import Dataset, load
 from unmask.losses import cross_entropy, log_odds
-from unmask.models.weights import load_weights, save_weights
+from unmask.models import load_weights, save_weights
 from unmask.numerics import Batches
-from unmask_experiments.examine import examine
-from unmask_experiments.follow import follow, kept_weights
-from unmask_experiments.moments import finite, summarise
+from unmask_experiments.diagnostics import diagnose
+from unmask_experiments.follow import follow, weights_folder
+from unmask_experiments.measurement import margin_summary
+from unmask_experiments.perceptron_config import PerceptronConfig, load_images, measurement_of, trainer_of
 from unmask_experiments.perceptrons import SIZES, operations, perceptron
-from unmask_experiments.setting import Setting, images, moment, trainer
+from unmask_experiments.sweeps import finite
 
 WIDTHS = ((50, 75), (100, 150), (400, 600), (200,), (200, 300, 300), (200, 300, 300, 300))
 """Narrower, wider, shallower and deeper than the paper's (200, 300), for its conjecture in section 7."""
@@ -49,11 +49,11 @@ CHOICES = {
     "other data": "scikit-learn's 8 x 8 digits, 2,000 epochs of 11 updates",
     "widths": "section 7 is a conjecture: networks of other widths and depths trained for 25 epochs",
 }
-"""What the paper leaves open, and how it is read here."""
+"""Choices that the paper leaves open, and those made here."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Setting):
+class Config(PerceptronConfig):
     """One run; the defaults are the paper's network, plain.
 
     Attributes:
@@ -98,7 +98,7 @@ SMOKE = replace(
 
 
 def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
-    """All runs that the artefacts need, the most telling first.
+    """Return all runs of the artefacts, the most telling first.
 
     Example:
         >>> len(grid(SMOKE, seeds=1))
@@ -113,7 +113,7 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
         replace(profile, optimizer="sgd", learning_rate=0.01),
         replace(profile, batch_size=LARGER_BATCH),
         replace(profile, batch_size=LARGER_BATCH, precision="float64"),
-        *examined(profile),
+        *diagnosed(profile),
         *widths(profile),
         *digits(profile),
     ]
@@ -121,31 +121,31 @@ def grid(profile: Config, *, seeds: int = 3) -> list[Config]:
 
 
 def widths(profile: Config) -> list[Config]:
-    """Networks of other widths and depths, trained for 25 epochs."""
+    """Return the networks of other widths and depths, trained for 25 epochs."""
     short = min(25, profile.epochs)
     kept = tuple(epoch for epoch in profile.moments if epoch <= short)
     return [replace(profile, widths=_scaled(one, profile), epochs=short, moments=kept) for one in WIDTHS]
 
 
-def examined(profile: Config) -> list[Config]:
-    """A query attack on the plain networks, and on those with L2."""
+def diagnosed(profile: Config) -> list[Config]:
+    """Return the diagnostics of the plain networks, and of those with L2."""
     return [replace(profile, training=training, examine=True) for training in ("plain", "l2")]
 
 
 def digits(profile: Config) -> list[Config]:
-    """Other data: scikit-learn's digits, plain and with L2, for ten times the epochs, each a fiftieth as long."""
+    """Return runs on scikit-learn's digits, plain and with L2, for ten times the epochs, each a fiftieth as long."""
     longer = tuple(10 * epoch for epoch in profile.moments)
     plain = replace(profile, data="digits", epochs=10 * profile.epochs, moments=longer)
     return [plain, replace(plain, training="l2")]
 
 
 def _scaled(widths: tuple[int, ...], profile: Config) -> tuple[int, ...]:
-    """The widths in proportion to the profile's, whose first stands for 200 units."""
+    """Return the widths in proportion to the profile's, whose first stands for 200 units."""
     return tuple(width * profile.widths[0] // 200 for width in widths)
 
 
 def cost(config: Config) -> float:
-    """Floating-point operations of the training, about."""
+    """Estimate the floating-point operations of the training."""
     images = config.epochs * (config.train_images or SIZES[config.data][0])
     passes = 3.0 if config.training == "adversarial" else 0.2 if config.examine else 1.0
     return operations(config.data, config.widths, images=images, passes=passes, precision=config.precision)
@@ -156,11 +156,11 @@ def run(
 ) -> dict[str, Any]:
     """Train one network; measure its loss and norms after each epoch, and attack it after some.
 
-    A float64 run also attacks its float32 twin: the network of the same seed, from its own work folder if it has run,
-    or else trained for the purpose.
+    A float64 run also attacks its float32 counterpart: the network of the same seed, from its own work folder if it has
+    run, or else trained for the purpose.
 
     Args:
-        work: a folder to which checkpoints and the weights at each moment go; by default nothing is kept.
+        work: a folder for checkpoints and the weights at each moment; by default a temporary one.
         progress: called with the share that is done.
 
     Example:
@@ -171,15 +171,15 @@ def run(
     if work is None:
         with tempfile.TemporaryDirectory() as folder:
             return run(config, work=Path(folder) / "run", progress=progress)
-    (train, test), validation = images(config), load(config.data, "validation")
+    (train, test), validation = load_images(config), load(config.data, "validation")
     if config.examine:
-        return _examined(config, test, work)
+        return _diagnosed(config, test, work)
     per_epoch = math.ceil(len(train) / config.batch_size)
-    twin: Path | None = None
+    single: Path | None = None
     if config.precision == "float64":
-        twin = kept_weights(run, replace(config, precision="float32"), work, map(_weights, config.moments))
+        single = weights_folder(run, replace(config, precision="float32"), work, map(_weights, config.moments))
     model = perceptron(train, config.widths, config.seed)
-    measured_at = moment(config, train, test, repairs=(config.epsilon, 0.25))
+    measured_at = measurement_of(config, train, test, repairs=(config.epsilon, 0.25))
 
     def measure(update: int) -> Mapping[str, Any]:
         epoch = update // per_epoch
@@ -187,15 +187,15 @@ def run(
         if epoch in config.moments:
             save_weights(model, work / _weights(epoch))
             last = epoch == config.epochs
-            found["moment"] = measured_at(model, thorough=last) | {"specimen": _specimen(model, test, config.epsilon)}
-            if twin is not None:
-                load_weights(other := perceptron(train, config.widths, config.seed), twin / _weights(epoch))
+            found["moment"] = measured_at(model, thorough=last) | {"specimen": _example(model, test, config.epsilon)}
+            if single is not None:
+                load_weights(other := perceptron(train, config.widths, config.seed), single / _weights(epoch))
                 found["moment"]["twin"] = _transfer(model, other, test, config)
         cleaned: dict[str, Any] = finite(found)
         return cleaned
 
     penalty = config.l2 if config.training == "l2" else 0.0
-    training = trainer(config, per_epoch * config.epochs, penalty=penalty, precision=config.precision)
+    training = trainer_of(config, per_epoch * config.epochs, penalty=penalty, precision=config.precision)
     measured, diverged = follow(training, model, train, measure, work=work, progress=progress)
     rows = [{"update": at, **values} for at, values in measured.items()]
     names = [name for name in rows[0] if name != "moment"] if rows else []
@@ -214,28 +214,29 @@ def _weights(epoch: int) -> str:
     return f"epoch-{epoch:04d}.safetensors"
 
 
-def _examined(config: Config, test: Dataset, work: Path) -> dict[str, Any]:
-    """Look closer at the networks that the same run has kept."""
-    folder = kept_weights(run, replace(config, examine=False), work, map(_weights, config.moments))
+def _diagnosed(config: Config, test: Dataset, work: Path) -> dict[str, Any]:
+    """Diagnose the networks of the same run."""
+    folder = weights_folder(run, replace(config, examine=False), work, map(_weights, config.moments))
     model = perceptron(test, config.widths, config.seed)
     kept = {epoch: folder / _weights(epoch) for epoch in config.moments}
     part = test.take(np.arange(min(config.slow_images, len(test))))
-    return {"moments": examine(model, kept, part, epsilon=config.epsilon, position="epoch")}
+    return {"moments": diagnose(model, kept, part, epsilon=config.epsilon, position="epoch")}
 
 
 def _transfer(source: nn.Module, target: nn.Module, test: Dataset, config: Config) -> dict[str, Any]:
-    """How many images the target still classifies correctly when FGSM is run on the source."""
+    """Count the images that the target still classifies correctly when FGSM is run on the source."""
+    attack = FGSM(max(config.epsilons), loss=cross_entropy)
 
     def measure(inputs: Tensor, labels: Tensor) -> Tensor:
-        points = FGSM.sweep(source, inputs.double(), labels, epsilons=config.epsilons, loss=cross_entropy)
+        points = attack.sweep(source, inputs.double(), labels, epsilons=config.epsilons)
         return torch.stack([predict(target, point.float()) == labels for point in points], dim=1)
 
-    (standing,) = Batches(size=1000)(measure, test.images, test.labels)
-    return {"epsilons": list(config.epsilons), "standing": standing.sum(0).tolist()}
+    (correct,) = Batches(size=1000)(measure, test.images, test.labels)
+    return {"epsilons": list(config.epsilons), "standing": correct.sum(0).tolist()}
 
 
 def _every_epoch(model: nn.Module, validation: Dataset) -> dict[str, Any]:
-    """Validation loss and errors, saturation there, and the spectral norm of each layer's weights."""
+    """Measure validation loss and errors, saturation there, and the spectral norm of each layer's weights."""
     dtype = next(model.parameters()).dtype
 
     def measure(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -243,14 +244,14 @@ def _every_epoch(model: nn.Module, validation: Dataset) -> dict[str, Any]:
             logits = model(inputs.to(dtype))
         return -log_odds(logits.double(), labels), logits.argmax(1) == labels
 
-    found = summarise(*Batches(size=1000)(measure, validation.images, validation.labels))
+    found = margin_summary(*Batches(size=1000)(measure, validation.images, validation.labels))
     kept = {f"validation_{name}": found[name] for name in ("loss", "errors", "images", "saturated", "vanished")}
     norms = [torch.linalg.matrix_norm(one.detach(), 2).item() for one in model.parameters() if one.ndim > 1]
     return kept | {"spectral_norms": norms}
 
 
-def _specimen(model: nn.Module, test: Dataset, epsilon: float) -> dict[str, Any]:
-    """The first 2 that FGSM makes into a 1, as the paper shows; else the first image that it makes into another."""
+def _example(model: nn.Module, test: Dataset, epsilon: float) -> dict[str, Any]:
+    """Return the first 2 that FGSM makes into a 1, as in the paper, else the first image with another prediction."""
     part = test.sample(1000, 0)
     inputs = part.images.to(next(model.parameters()).dtype)
     changed = FGSM(epsilon=epsilon, loss=cross_entropy)(model, inputs, part.labels)

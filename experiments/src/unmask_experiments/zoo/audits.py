@@ -1,4 +1,4 @@
-"""The audit of a pair whose truth has been written down."""
+"""The audit of a pair whose truth is recorded."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unmask.auditing.runner import audit
-from unmask.models.weights import digest
-from unmask_experiments.moments import finite
-from unmask_experiments.sweeps import read_run
-from unmask_experiments.sweeps.runs import record_of
+from unmask.auditing import audit
+from unmask.models import digest
+from unmask_experiments.sweeps import finite, read_run, record_of
 from unmask_experiments.zoo.cases import Case
-from unmask_experiments.zoo.floors import as_text
-from unmask_experiments.zoo.networks import audited_images, batches, kept_network
+from unmask_experiments.zoo.networks import audited_images, batches, trained_network
+from unmask_experiments.zoo.worst_case import as_text
 
 
 def truth_of(case: Case, folder: Path) -> dict[str, Any]:
-    """The record of a pair's truth, checked.
+    """Read the record of a pair's truth and check it.
 
     Raises:
         ValueError: there is none, or it was changed.
@@ -28,10 +26,10 @@ def truth_of(case: Case, folder: Path) -> dict[str, Any]:
     return read_run(path)
 
 
-def audited(
+def audit_pair(
     case: Case, *, work: Path, progress: Callable[[float], None] = lambda share: None, folder: Path
 ) -> dict[str, Any]:
-    """What the audit says of a pair, with the digest of the truth that was there before it.
+    """Audit a pair; return the answers with the digest of the truth that was recorded before.
 
     Raises:
         ValueError: its truth is missing, was changed, is of other weights, or leaves the pair out.
@@ -39,7 +37,7 @@ def audited(
     truth = truth_of(case, folder)
     if truth["result"]["truth"] == "excluded":
         raise ValueError(f"{case.name}: expected a pair whose truth is decided, got one that is left out")
-    network = kept_network(case, work)
+    network = trained_network(case, work)
     if (weights := digest(network)) != truth["result"]["weights"]:
         raise ValueError(f"{case.name}: expected the weights {truth['result']['weights']} of its truth, got {weights}")
     data, cut = audited_images(case.data, case.images), batches()
@@ -52,8 +50,8 @@ def audited(
         batch_size=cut.size,
         device=cut.device,
         seed=case.seed,
-        subject=case.name,
-        data=case.data,
+        model_name=case.name,
+        data_name=case.data,
         progress=lambda stage, share: progress(share),
     )
     found: dict[str, Any] = finite(
@@ -71,7 +69,7 @@ def audited(
             "seconds": round(report.seconds, 1),
             "not_run": sorted(report.not_run),
             "symptoms": {one.name: [float(f"{one.value:.4g}"), one.fired] for one in report.findings},
-            "worst": as_text(report.correct["worst case"]),
+            "worst": as_text(report.correct["robust"]),
         }
     )
     return found

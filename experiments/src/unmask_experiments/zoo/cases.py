@@ -1,4 +1,4 @@
-"""The pairs of a model and the attack whose claim is audited: each a network, what is done to it, and an attack."""
+"""The pairs of the zoo: each a network, a defence of it, and the attack whose claim is audited."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from unmask_experiments.zoo.defences import DEFENCES
 from unmask_experiments.zoo.networks import Network
 
 Kind = Literal["exact", "sandwiched", "published", "not masked"]
-"""What a pair is in the zoo for. It decides nothing: the truth of each pair is measured."""
+"""The purpose of a pair in the zoo. It decides nothing: the truth of each pair is measured."""
 
 SEEDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case(Network):
-    """A pair of a model, which is a network with something done to it, and the attack whose claim is audited.
+    """A pair of a model, which is a network with a defence, and the attack whose claim is audited.
 
     Attributes:
         defence: a key of ``DEFENCES``; ``epsilon``: of the audit.
-        reference: ``"fgsm"``, with cross entropy, or ``"pgd, log-odds"``; ``"none"`` for a network's floor.
-        images: how many test images.
+        reference: ``"fgsm"``, with cross entropy, or ``"pgd, log-odds"``; ``"none"`` for a network's worst case.
+        images: number of test images.
         steps, restarts: of the gradient attacks that establish the truth; ``queries``: of Square there.
     """
 
@@ -39,18 +39,18 @@ class Case(Network):
     queries: int = 2_000
 
     @property
-    def floor(self) -> Self:
-        """The network with nothing done to it and nothing claimed: its worst case is that of every exact pair.
+    def undefended(self) -> Self:
+        """The network without a defence and without a claim: its worst case is that of every exact pair.
 
         Example:
-            >>> Case(defence="softmax", seed=2).floor == Case(reference="none", seed=2)
+            >>> Case(defence="softmax", seed=2).undefended == Case(reference="none", seed=2)
             True
         """
         return replace(self, defence="", reference="none")
 
     @property
     def label(self) -> str:
-        """What a pair is called, without its seed.
+        """The name of a pair without its seed.
 
         Example:
             >>> Case(method="pgd", strength=0.2, epsilon=0.2, defence="softmax").label
@@ -67,7 +67,7 @@ class Case(Network):
 
     @property
     def kind(self) -> Kind:
-        """What it is in the zoo for."""
+        """The purpose of the pair in the zoo."""
         truth = DEFENCES[self.defence].truth
         if self.defence in HARMLESS or self.reference != "fgsm":
             return "not masked"
@@ -76,28 +76,28 @@ class Case(Network):
         return "published" if self.method in MASKING else "not masked"
 
     def attack(self, loss: Loss | None = None) -> Attack:
-        """The attack whose claim is audited, or the same with another loss."""
+        """Return the attack whose claim is audited, or the same with another loss."""
         if self.reference == "fgsm":
             return FGSM(epsilon=self.epsilon, loss=loss or cross_entropy)
         return PGD(epsilon=self.epsilon, loss=loss or log_odds, seed=self.seed)
 
     def published(self, network: nn.Module) -> nn.Module:
-        """What is audited: the network with the defence."""
+        """Return the audited model: the network with the defence."""
         return DEFENCES[self.defence].wrap(network).eval()
 
-    def stand_in(self, network: nn.Module) -> nn.Module:
-        """What an attacker who knows the defence differentiates."""
-        return DEFENCES[self.defence].stand_in(network).eval()
+    def proxy(self, network: nn.Module) -> nn.Module:
+        """Return the model that an attacker who knows the defence differentiates."""
+        return DEFENCES[self.defence].proxy(network).eval()
 
 
 HARMLESS = ("times 0.3",)
 MASKING = ("fgsm", "tempered", "distilled", "high rate")
-"""What is done, and how it is trained: for the listing alone."""
+"""Defences and ways of training, for the listing alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """What differs between data sets: epsilons, and how long training takes.
+    """The settings that differ between data sets: epsilons, and the length of training.
 
     Attributes:
         little: the epsilon at which plain networks are audited, ``faint`` linear ones.
@@ -157,11 +157,11 @@ SCALES: Mapping[str, Scale] = {
 
 
 EXACT = ("times 300", "times 0.001", "softmax", "zero backward", "random signs", "squashed", *HARMLESS)
-"""What is done to a plain network, and to one trained with PGD."""
+"""Defences of a plain network, and of one trained with PGD."""
 
 
 def cases(data: str, *, seeds: int = SEEDS) -> list[Case]:
-    """Every pair of the zoo, seed by seed.
+    """Return every pair of the zoo, seed by seed.
 
     Raises:
         ValueError: no zoo for these data.

@@ -1,4 +1,4 @@
-"""What is done to a network, what an attacker who knows it attacks instead, and what is known of it by construction."""
+"""The defences of networks, the proxies that an adaptive attacker attacks instead, and truths by construction."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from unmask.models.masked import (
     with_activation,
 )
 from unmask_experiments.zoo.networks import LEVELS
-from unmask_experiments.zoo.stand_ins import Averaged, Ramp, Slopes, Through, with_parts
+from unmask_experiments.zoo.proxies import BackwardApproximation, MeanProbability, Ramp, Slopes, with_parts
 
 DRAWS = 16
-"""Over how many draws an attack on a randomised model averages, and the decision that judges it."""
+"""Draws over which an attack on a randomised model averages, and the decision that judges it."""
 
 BLUR = (0.05, 16)
 """Noise and draws of the blurred surface in place of one that jumps everywhere."""
@@ -45,16 +45,16 @@ Truth = Literal["exact", "sandwiched", "own"]
 
 @dataclass(frozen=True, kw_only=True)
 class Defence:
-    """One thing done to a network.
+    """A defence of a network.
 
     Attributes:
-        wrap: from the network to what is audited.
-        stand_in: from the network to what an adaptive attacker differentiates; its decisions are those of what is
-            audited, or near them.
+        wrap: from the network to the audited model.
+        proxy: from the network to the model that an adaptive attacker differentiates; its decisions are those of the
+            audited model, or near them.
         truth: ``"exact"``: it decides as the network does; ``"sandwiched"``: between two closed forms if the network
             is linear; ``"own"``: only an attack tells.
         random: its decision is that of the mean probability over ``DRAWS`` draws.
-        passes: those that the stand-in makes through the network where one would do.
+        passes: passes of the proxy through the network for one pass of the defence.
 
     Example:
         >>> DEFENCES["zero backward"].truth
@@ -62,50 +62,50 @@ class Defence:
     """
 
     wrap: Callable[[nn.Module], nn.Module] = lambda model: model
-    stand_in: Callable[[nn.Module], nn.Module] = lambda model: model
+    proxy: Callable[[nn.Module], nn.Module] = lambda model: model
     truth: Truth = "exact"
     random: bool = False
     passes: int = 1
 
 
 def _straight(transform: nn.Module, slope: nn.Module) -> Callable[[nn.Module], nn.Module]:
-    """A transformation of the images before the network, with a slope of its own."""
-    return lambda model: nn.Sequential(Through(transform, slope), model)
+    """Put a transformation of the images before the network, with a gradient of its own."""
+    return lambda model: nn.Sequential(BackwardApproximation(transform, slope), model)
 
 
-def _drawn(wrap: Callable[[nn.Module], nn.Module]) -> Defence:
-    """A defence that draws lots."""
+def _randomised(wrap: Callable[[nn.Module], nn.Module]) -> Defence:
+    """Return a randomised defence, whose proxy is its mean."""
     return Defence(
-        wrap=wrap, stand_in=lambda model: Averaged(wrap(model), draws=DRAWS), truth="own", random=True, passes=DRAWS
+        wrap=wrap, proxy=lambda model: MeanProbability(wrap(model), draws=DRAWS), truth="own", random=True, passes=DRAWS
     )
 
 
 def _rounded(transform: Callable[[nn.Module], nn.Module], truth: Truth = "own") -> Defence:
-    """A rounding of the images, whose gradient goes straight through."""
-    return Defence(wrap=transform, stand_in=_straight(transform(nn.Identity()), nn.Identity()), truth=truth)
+    """Return a rounding of the images, with the identity's gradient."""
+    return Defence(wrap=transform, proxy=_straight(transform(nn.Identity()), nn.Identity()), truth=truth)
 
 
 def _sloped(model: nn.Module) -> nn.Module:
-    """A network with a thermometer before it, and slopes in the gradient."""
+    """Return a network with a thermometer before it, and slopes in the gradient."""
     assert isinstance(model, Thermometer)
     assert isinstance(model.model, nn.Module)
     return _straight(Thermometer(nn.Identity(), LEVELS), Slopes(LEVELS))(model.model)
 
 
 def _ramped(model: nn.Module) -> nn.Module:
-    """A network whose activations jump, with ramps in the gradient."""
+    """Return a network whose activations jump, with ramps in the gradient."""
 
     def make(part: nn.Module) -> nn.Module:
         assert isinstance(part, JumpReLU)
-        return Through(part, Ramp(threshold=part.threshold, height=part.threshold + part.rise))
+        return BackwardApproximation(part, Ramp(threshold=part.threshold, height=part.threshold + part.rise))
 
     return with_parts(model, JumpReLU, make)
 
 
 def _blurred(model: nn.Module) -> nn.Module:
-    """A network's own decision, with the gradient of its mean over noisy images (Tramer et al. 2020)."""
+    """Return a network's own decision with the gradient of its mean over noisy images (Tramer et al. 2020)."""
     sigma, draws = BLUR
-    return Through(model, Averaged(model, draws=draws, sigma=sigma))
+    return BackwardApproximation(model, MeanProbability(model, draws=draws, sigma=sigma))
 
 
 def _retrofitted(model: nn.Module) -> nn.Module:
@@ -132,17 +132,19 @@ DEFENCES: Mapping[str, Defence] = {
     "dct": _rounded(lambda model: DCTQuantised(model, 75)),
     "steps": Defence(
         wrap=_stepped,
-        stand_in=lambda model: with_parts(_stepped(model), SteppedReLU, lambda part: Through(part, nn.ReLU())),
+        proxy=lambda model: with_parts(
+            _stepped(model), SteppedReLU, lambda part: BackwardApproximation(part, nn.ReLU())
+        ),
         truth="own",
     ),
-    "pruned": _drawn(lambda model: with_activation(model, PrunedReLU(share=0.5))),
-    "resized": _drawn(RandomResizePad),
-    "noise": _drawn(lambda model: InputNoise(model, 0.1)),
-    "jump, retrofit": Defence(wrap=_retrofitted, stand_in=lambda model: _ramped(_retrofitted(model)), truth="own"),
-    # With these a network has been trained: nothing is left to be done to it.
-    "thermometer": Defence(stand_in=_sloped, truth="own"),
-    "k winners": Defence(stand_in=_blurred, truth="own", passes=BLUR[1]),
-    "jump": Defence(stand_in=_ramped, truth="own"),
-    "trained noise": _drawn(lambda model: model),
+    "pruned": _randomised(lambda model: with_activation(model, PrunedReLU(share=0.5))),
+    "resized": _randomised(RandomResizePad),
+    "noise": _randomised(lambda model: InputNoise(model, 0.1)),
+    "jump, retrofit": Defence(wrap=_retrofitted, proxy=lambda model: _ramped(_retrofitted(model)), truth="own"),
+    # Networks have been trained with these: there is nothing to wrap.
+    "thermometer": Defence(proxy=_sloped, truth="own"),
+    "k winners": Defence(proxy=_blurred, truth="own", passes=BLUR[1]),
+    "jump": Defence(proxy=_ramped, truth="own"),
+    "trained noise": _randomised(lambda model: model),
 }
-"""What can be done to a network, by name; nothing, under the empty one."""
+"""The defences by name; the empty name is none."""

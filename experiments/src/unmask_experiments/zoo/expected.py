@@ -1,4 +1,4 @@
-"""The causes that count as right, for people to edit; and remarks on single pairs, which the results print."""
+"""The causes that count as right, edited by people; and remarks on single pairs, which the results print."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BY_DEFENCE: Mapping[str, frozenset[str]] = {
     "thermometer": BACKWARD | QUERIES,
     "k winners": ROUGH | BACKWARD | QUERIES,
 }
-"""By what is done to a network."""
+"""Causes by defence."""
 
 BY_METHOD: Mapping[str, frozenset[str]] = {
     "normal": SATURATION,
@@ -48,11 +48,11 @@ BY_METHOD: Mapping[str, frozenset[str]] = {
     "pgd": ROUGH | QUERIES,
     "logit distance": ROUGH | QUERIES,
 }
-"""By how a network is trained, where nothing is done to it."""
+"""Causes by way of training, where there is no defence."""
 
 
 def acceptable(case: Case) -> frozenset[str]:
-    """Which first causes count as right for a pair that is masked.
+    """Return the first causes that count as right for a pair that is masked.
 
     Example:
         >>> sorted(acceptable(Case(method="fgsm")))
@@ -74,7 +74,7 @@ REMARKS: Mapping[str, str] = {
     "training the narrow network is right on 95.5 % under one step and on 1.5 % under 20 steps; that of seed 0, by the "
     "same recipe, on 87.7 and 81.8 %.",
 }
-"""Why an audit went wrong, or what surprises about a pair, as far as somebody has found out: by data and name."""
+"""Explanations of wrong audits and of surprising pairs, by data and name."""
 
 LEARNED: Mapping[str, str] = {
     "mnist": "The audit has learned from its first seed, so that only the further ones judge it: after four verdicts "
@@ -83,4 +83,4 @@ LEARNED: Mapping[str, str] = {
     "theirs in all, k winners in 83 to 88 %); averaging over draws has to win five points, as other remedies of random "
     "models have to; and one step is compared with one from a random start.",
 }
-"""What of the audit was changed after its answers on some data had been seen, for the results to say."""
+"""Changes of the audit that were made after its answers on some data had been seen; the results print them."""

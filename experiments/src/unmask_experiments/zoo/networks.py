@@ -1,4 +1,4 @@
-"""A network of the zoo: how it is built and trained. Its weights are kept, and known by their digest."""
+"""A network of the zoo: building and training. Its weights are saved, and identified by their digest."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from unmask.attacks import FGSM, PGD
-from unmask.attacks.trial import predict
+from unmask.attacks import FGSM, PGD, predict
 from unmask.data import Dataset, load
-from unmask.data.dataset import permutation
-from unmask.models import build
+from unmask.losses import log_odds
+from unmask.models import build, digest, load_weights, save_weights
 from unmask.models.masked import InputNoise, JumpReLU, KWinners, Thermometer, with_activation
-from unmask.models.weights import digest, load_weights, save_weights
 from unmask.numerics import Batches, derive_seed
-from unmask.training import Trainer
+from unmask.training import Steps, Trainer
 from unmask.training.objectives import Adversarial, Distilled, LogitDistance, Normal, Objective, Tempered
-from unmask.training.optimizers import Steps
-from unmask_experiments.follow import kept_weights
+from unmask_experiments.evaluation import shuffled
+from unmask_experiments.follow import weights_folder
 from unmask_experiments.perceptrons import WeightPenalty
 
 WEIGHTS = "weights.safetensors"
 TRIES = 3
-"""How often a run that is stuck at chance is made, each time with other weights and a longer warm-up."""
+"""Tries of a run that is stuck at chance, each with other weights and a longer warm-up."""
 
 STEPS = 7
 """Of PGD in training."""
@@ -68,13 +66,13 @@ METHODS: Mapping[str, Made] = {
     "normal": lambda strength, teacher: Normal(),
     "high rate": lambda strength, teacher: Normal(),
     "l2": lambda strength, teacher: WeightPenalty(objective=Normal(), weight=strength),
-    "fgsm": lambda strength, teacher: Adversarial(attack=FGSM(epsilon=strength)),
-    "pgd": lambda strength, teacher: Adversarial(attack=PGD(epsilon=strength, steps=STEPS, keep="last")),
-    "logit distance": lambda strength, teacher: LogitDistance(epsilon=strength),
+    "fgsm": lambda strength, teacher: Adversarial(attack=FGSM(epsilon=strength, loss=log_odds)),
+    "pgd": lambda strength, teacher: Adversarial(attack=PGD(epsilon=strength, steps=STEPS, keep="last", loss=log_odds)),
+    "logit distance": lambda strength, teacher: LogitDistance(epsilon=strength, loss=log_odds),
     "tempered": lambda strength, teacher: Tempered(temperature=strength),
     "distilled": lambda strength, teacher: _distilled(strength, teacher),
 }
-"""What each method minimises, from its strength and, for distillation, the teacher."""
+"""The objective of each method, from its strength and, for distillation, the teacher."""
 
 PASSES = {"fgsm": 5, "pgd": 3 + 2 * STEPS, "logit distance": 10, "distilled": 4}
 """Passes over a batch in an update, where there are not 3."""
@@ -90,7 +88,7 @@ WITHIN: Mapping[str, Callable[[nn.Module], nn.Module]] = {
 
 
 def untrained(config: Network, seed: int) -> nn.Module:
-    """The network with the weights that a seed gives it.
+    """Build the network with the weights of a seed.
 
     Example:
         >>> len(untrained(Network(data="digits", network="mlp", size=8), seed=0))
@@ -108,10 +106,10 @@ def untrained(config: Network, seed: int) -> nn.Module:
 
 
 def train(config: Network, *, work: Path, progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
-    """Train one network and keep its weights in ``work``; returns their digest and what they do on clean images."""
+    """Train one network and save its weights in ``work``; return their digest and their accuracy on clean images."""
     data, teacher = load(config.data, "train"), None
     if config.method == "distilled":
-        teacher = kept_network(replace(config, method="tempered"), work)
+        teacher = trained_network(replace(config, method="tempered"), work)
     stuck: list[int] = []
     for attempt in range(TRIES):
         seed = config.seed if not attempt else derive_seed(config.seed, "again", attempt) % 2**31
@@ -136,18 +134,18 @@ def train(config: Network, *, work: Path, progress: Callable[[float], None] = la
     return {"weights": digest(model), "stuck": stuck, "right": int(right.sum()), "images": len(test)}
 
 
-def kept_network(config: Network, work: Path) -> nn.Module:
-    """The network that a training has kept, or else trained now; in evaluation mode."""
+def trained_network(config: Network, work: Path) -> nn.Module:
+    """Return the network of a training, which is run now if need be; in evaluation mode."""
     config = network_of(config)
-    beside = work.parent.parent / "networks" / work.name  # whichever stage asks
-    folder = kept_weights(train, config, beside, [WEIGHTS])
+    beside = work.parent.parent / "networks" / work.name  # the same for every stage
+    folder = weights_folder(train, config, beside, [WEIGHTS])
     model = untrained(config, seed=0)
     load_weights(model, folder / WEIGHTS)
     return placed(model).eval()
 
 
 def network_of(config: Network) -> Network:
-    """The network of whatever is derived from one: the same settings and no others.
+    """Return the network of a pair: the same settings and no others.
 
     Example:
         >>> network_of(Network(seed=3)) == Network(seed=3)
@@ -157,30 +155,29 @@ def network_of(config: Network) -> Network:
 
 
 def operations(config: Network) -> float:
-    """The length of a training, in units that only compare: passes over all weights, as often as they are used."""
+    """Return the relative length of a training: passes over all weights, as often as they are used."""
     per_image = {"linear": 0.01, "mlp": config.size / 1_000, "cnn": (config.size / 8) ** 2}[config.network]
     area = SHAPES[config.data][1] ** 2 / 784
     return per_image * area * config.updates * config.batch_size * PASSES.get(config.method, 3)
 
 
 def audited_images(data: str, count: int) -> Dataset:
-    """The first test images in an order that is the same for all: a fair sample."""
-    test = load(data, "test")
-    return test.take(permutation(len(test), 0)[:count])
+    """Return test images in a random order that is always the same: a fair sample."""
+    return shuffled(load(data, "test"), count)
 
 
 def placed(model: nn.Module) -> nn.Module:
-    """The network on a GPU where there is one."""
+    """Return the network on a GPU where there is one."""
     return model.to(device())
 
 
 def device() -> torch.device:
-    """A GPU where there is one."""
+    """Return a GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def batches() -> Batches:
-    """How work on the test images is cut up: on a GPU all at once."""
+    """Return the batches for test images: on a GPU all at once."""
     where = device()
     return Batches(size=128 if where.type == "cpu" else 1_000, device=where)
 

@@ -1,4 +1,4 @@
-"""What other libraries' own warnings say of the same models: AutoAttack's flags, and ART's gradient check.
+"""Warnings of other libraries on the same models: AutoAttack's flags, and ART's gradient check.
 
 AutoAttack's package is on no package index, so its flags are made anew from their published description
 (github.com/fra31/auto-attack, flags_doc.md; Croce & Hein 2020): four of five, each with the published threshold. The
@@ -17,18 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unmask.attacks import APGD, Attack, Square, TargetedAPGD
+from unmask.attacks import APGD, Square, TargetedAPGD
 from unmask.data import Dataset
 from unmask.gradients import input_gradient
 from unmask.losses import cross_entropy, dlr
 from unmask.numerics import derive_seed, random_state_kept, undisturbed
 from unmask.threats import Linf
+from unmask_experiments.evaluation import Attack
 from unmask_experiments.zoo.cases import Case
-from unmask_experiments.zoo.floors import standing
-from unmask_experiments.zoo.networks import audited_images, batches, kept_network
+from unmask_experiments.zoo.networks import audited_images, batches, trained_network
+from unmask_experiments.zoo.worst_case import correct_under_all
 
 IMAGES = 200
-"""On so many of the images; AutoAttack's search takes long where its other attacks fail."""
+"""Number of images; AutoAttack's search takes long where its other attacks fail."""
 
 RUNS, VARIES, SUMS, SQUARE = 5, 1e-4, 1e-5, 0.002
 """AutoAttack's: passes that must agree, and by how much, in L2 of normalised logits; how near to a distribution outputs
@@ -40,9 +41,9 @@ FLAGS = ("randomised", "probabilities", "zero gradient", "Square better", "ART: 
 """The first four are AutoAttack's."""
 
 
-def measured(case: Case, *, work: Path, progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
-    """Which flags the other libraries raise on a pair's model; None where the library is not installed."""
-    data, model = audited_images(case.data, min(IMAGES, case.images)), case.published(kept_network(case, work))
+def ask_peers(case: Case, *, work: Path, progress: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
+    """Return the flags that the other libraries raise on a pair's model; None where the library is not installed."""
+    data, model = audited_images(case.data, min(IMAGES, case.images)), case.published(trained_network(case, work))
     found = {
         "randomised": randomised(model, data.images.to(batches().device)),
         "probabilities": probabilities(model, data.images.to(batches().device)),
@@ -54,7 +55,7 @@ def measured(case: Case, *, work: Path, progress: Callable[[float], None] = lamb
 
 
 def randomised(model: nn.Module, images: Tensor) -> bool:
-    """Whether logits, divided by their length, differ between passes by more than 1e-4.
+    """Return True if logits, divided by their length, differ between passes by more than 1e-4.
 
     Example:
         >>> randomised(nn.Flatten(), torch.rand(3, 1, 2, 2)), randomised(nn.Dropout(), torch.rand(3, 9))
@@ -66,7 +67,7 @@ def randomised(model: nn.Module, images: Tensor) -> bool:
 
 
 def probabilities(model: nn.Module, images: Tensor) -> bool:
-    """Whether all outputs are in [0, 1] and each row's sum is 1, give or take 1e-5.
+    """Return True if all outputs are in [0, 1] and each row's sum is 1, give or take 1e-5.
 
     Example:
         >>> probabilities(nn.Flatten(), torch.rand(3, 1, 2, 2)), probabilities(nn.Softmax(1), torch.rand(3, 9))
@@ -79,9 +80,9 @@ def probabilities(model: nn.Module, images: Tensor) -> bool:
 
 
 def zero_gradient(model: nn.Module, data: Dataset, epsilon: float, seed: int) -> bool:
-    """Whether the gradient of DLR at a random point of the ball is all zero for any image that is classified right.
+    """Return True if the gradient of DLR at a random point of the ball is all zero for any image that is correct.
 
-    Others AutoAttack does not attack; where the true class is third, DLR is 1 whatever the image.
+    AutoAttack does not attack the others; where the true class is third, DLR is 1 for every image.
     """
 
     def look(images: Tensor, labels: Tensor) -> Tensor:
@@ -95,19 +96,19 @@ def zero_gradient(model: nn.Module, data: Dataset, epsilon: float, seed: int) ->
 
 
 def search_wins(case: Case, model: nn.Module, data: Dataset) -> bool:
-    """Whether Square takes more than 0.2 points from what the white-box attacks left standing."""
+    """Return True if Square takes more than 0.2 points from the accuracy under the white-box attacks."""
     epsilon, seed = case.epsilon, derive_seed(case.seed, "peers")
     white: list[Attack] = [
         APGD(epsilon=epsilon, loss=cross_entropy, seed=seed),
         TargetedAPGD(epsilon=epsilon, seed=seed),
     ]
-    left = standing(model, white, data)
-    after = standing(model, [*white, Square(epsilon=epsilon, queries=QUERIES, seed=seed)], data)
+    left = correct_under_all(model, white, data)
+    after = correct_under_all(model, [*white, Square(epsilon=epsilon, queries=QUERIES, seed=seed)], data)
     return float(left.double().mean() - after.double().mean()) > SQUARE
 
 
 def bad_gradients(model: nn.Module, data: Dataset) -> bool | None:
-    """Whether ART finds a gradient of cross entropy that is all zero, NaN or infinite for any image."""
+    """Return True if ART finds a gradient of cross entropy that is all zero, NaN or infinite for any image."""
     if find_spec("art") is None:
         return None
     library, metrics = import_module("art.estimators.classification"), import_module("art.metrics")

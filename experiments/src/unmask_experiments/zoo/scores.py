@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from unmask.statistics import proportion
-from unmask_experiments.sweeps import read_run
-from unmask_experiments.sweeps.runs import record_of
+from unmask_experiments.sweeps import read_run, record_of
 from unmask_experiments.zoo.audits import truth_of
 from unmask_experiments.zoo.cases import Case
 from unmask_experiments.zoo.expected import REMARKS, acceptable
-from unmask_experiments.zoo.floors import as_flags
 from unmask_experiments.zoo.peers import FLAGS
+from unmask_experiments.zoo.worst_case import as_flags
 
 ANSWERS = ("masked", "not masked", "inconclusive")
 ADVERSARIAL = ("pgd", "logit distance")
@@ -25,7 +24,7 @@ Row = dict[str, Any]
 
 
 def rows(cases: Iterable[Case], folder: Path) -> list[Row]:
-    """One row for each pair whose truth is known: the truth, and what the audit said if there was one.
+    """Return one row for each pair whose truth is known: the truth, and the audit's answers if there are any.
 
     Raises:
         ValueError: a record was changed, or an audit was compared with another truth than the one there is.
@@ -35,20 +34,20 @@ def rows(cases: Iterable[Case], folder: Path) -> list[Row]:
         if not record_of(folder / "truth", case).is_file():
             continue
         truth = truth_of(case, folder)
-        row = _told(case, truth["result"])
+        row = _truth_columns(case, truth["result"])
         if (path := record_of(folder / "audits", case)).is_file():
             audit = read_run(path)["result"]
             if audit["truth"] != truth["digest"]:
                 raise ValueError(f"{path}: expected the audit of a pair with another truth; remove it and audit again")
-            row |= _answered(case, truth["result"], audit)
+            row |= _audit_columns(case, truth["result"], audit)
         if (path := record_of(folder / "peers", case)).is_file():
             row["flags"] = read_run(path)["result"]["flags"]
         found.append(row)
     return found
 
 
-def _told(case: Case, truth: Mapping[str, Any]) -> Row:
-    """What is known of a pair before its audit; accuracies in [0, 1]."""
+def _truth_columns(case: Case, truth: Mapping[str, Any]) -> Row:
+    """Return the columns of a pair's truth; accuracies in [0, 1]."""
     return {
         "name": case.name,
         "label": case.label,
@@ -68,8 +67,8 @@ def _told(case: Case, truth: Mapping[str, Any]) -> Row:
     }
 
 
-def _answered(case: Case, truth: Mapping[str, Any], audit: Mapping[str, Any]) -> Row:
-    """What the audit said of it, and whether it was right."""
+def _audit_columns(case: Case, truth: Mapping[str, Any], audit: Mapping[str, Any]) -> Row:
+    """Return the columns of its audit, with its correctness."""
     first = audit["causes"][0] if audit["causes"] else None
     return {
         "verdict": audit["verdict"],
@@ -83,15 +82,15 @@ def _answered(case: Case, truth: Mapping[str, Any], audit: Mapping[str, Any]) ->
     }
 
 
-def summarise(all_rows: Sequence[Row]) -> dict[str, Any]:
-    """Confusion tables, rates with Wilson's interval, seconds, and how far worst cases are from the truth.
+def score_summary(all_rows: Sequence[Row]) -> dict[str, Any]:
+    """Return confusion tables, rates with Wilson's interval, seconds, and distances of worst cases from the truth.
 
     Intervals take the pairs as independent, which those of one network or kind are not.
 
     Example:
         >>> row = {"truth": "masked", "verdict": "masked", "right": True, "cause right": True, "causes": ["a"]}
         >>> rest = {"label": "x", "trained": "fgsm", "defended": False, "seconds": 1.0, "robust": 0.1, "worst": 0.1}
-        >>> summarise([row | rest | {"seed": 0, "how": "exact", "bounds": None}])["rates"]["verdict right"]["count"]
+        >>> score_summary([row | rest | {"seed": 0, "how": "exact", "bounds": None}])["rates"]["verdict right"]["count"]
         1
     """
     done = [row for row in all_rows if "verdict" in row]
@@ -124,13 +123,13 @@ def summarise(all_rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _beyond(row: Row) -> float:
-    """By how many points the audit's worst case is above the true one, or above what the closed forms allow."""
+    """Return the points by which the audit's worst case is above the true one, or above the closed forms' bound."""
     high: float = row["bounds"][1] if row["bounds"] else row["worst"]
     return round(100 * (float(row["robust"]) - high), 2)
 
 
 def _causes(masked: Sequence[Row]) -> dict[str, dict[str, int]]:
-    """By pair, without its seed: which cause came first, how often."""
+    """Count the first causes, by pair without its seed."""
     found: dict[str, Counter[str]] = {}
     for row in masked:
         first = row["causes"][0] if row["causes"] else f"({row['verdict']})"
@@ -139,7 +138,7 @@ def _causes(masked: Sequence[Row]) -> dict[str, dict[str, int]]:
 
 
 def peers_table(all_rows: Sequence[Row]) -> list[Row]:
-    """By pair, without its seed: the truth, who raises a flag, and what we say; of those that all were asked."""
+    """Return truth, flags and our verdicts by pair, without its seed, of pairs that all libraries were run on."""
     asked = [row for row in all_rows if "flags" in row and "verdict" in row]
     table = []
     for label in dict.fromkeys(row["label"] for row in asked):
@@ -155,7 +154,7 @@ def peers_table(all_rows: Sequence[Row]) -> list[Row]:
 
 
 def _rate(chosen: Sequence[Row], counts: Any) -> dict[str, Any]:
-    """A share with its interval at 95 %; None where there is nothing to share."""
+    """Return a share with its interval at 95 %; None where there is nothing to count."""
     if not chosen:
         return {"count": 0, "total": 0, "low": None, "high": None}
     share = proportion(sum(map(bool, map(counts, chosen))), len(chosen))

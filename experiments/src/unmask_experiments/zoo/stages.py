@@ -1,4 +1,4 @@
-"""The whole zoo in order, each stage a sweep that resumes: train, floors, truth, audits, peers; then the score."""
+"""The whole zoo in order, each stage a resumable sweep: networks, worst cases, truth, audits, peers; then the score."""
 
 from __future__ import annotations
 
@@ -12,28 +12,25 @@ from typing import Any
 
 from unmask.files import write_atomically
 from unmask_experiments import PAPERS
-from unmask_experiments.moments import finite
 from unmask_experiments.reproduce import default_work, find_paper
 from unmask_experiments.summary import summary
-from unmask_experiments.sweeps import environment, identify, sweep
-from unmask_experiments.sweeps.progress import Report
-from unmask_experiments.sweeps.runs import record_of
-from unmask_experiments.zoo.audits import audited, truth_of
+from unmask_experiments.sweeps import ProgressCallback, finite, identify, record_of, run_environment, sweep
+from unmask_experiments.zoo.audits import audit_pair, truth_of
 from unmask_experiments.zoo.cases import SEEDS, Case, cases
 from unmask_experiments.zoo.defences import DEFENCES
 from unmask_experiments.zoo.expected import LEARNED
-from unmask_experiments.zoo.floors import establish_floor
 from unmask_experiments.zoo.networks import Network, network_of, operations, train
-from unmask_experiments.zoo.peers import measured
-from unmask_experiments.zoo.scores import peers_table, rows, summarise
-from unmask_experiments.zoo.truth import establish
+from unmask_experiments.zoo.peers import ask_peers
+from unmask_experiments.zoo.scores import peers_table, rows, score_summary
+from unmask_experiments.zoo.truth import WORST_CASES, establish_truth
+from unmask_experiments.zoo.worst_case import establish_worst_case
 
-Bar = Callable[[str], AbstractContextManager[Report | None]]
-"""Called with the name of a stage; a context that yields what is to be called with the share of it that is done."""
+StageBar = Callable[[str], AbstractContextManager[ProgressCallback | None]]
+"""Called with the name of a stage; returns a context that yields the callback for the share that is done."""
 
 
 def chosen(data: str, *, seeds: int = SEEDS, only: Sequence[str] = ()) -> list[Case]:
-    """The pairs of a zoo whose name holds one of the words given, or all.
+    """Return the pairs of a zoo whose name holds one of the words given, or all.
 
     Raises:
         ValueError: no name holds such a word; the message lists the names without their seeds.
@@ -59,15 +56,15 @@ def run_zoo(
     peers: bool = False,
     audit: bool = True,
     again: bool = False,
-    bar: Bar = lambda name: nullcontext(),
+    bar: StageBar = lambda name: nullcontext(),
 ) -> None:
-    """Do what has not been done yet of all stages; each has its records in a folder of its own under ``folder``.
+    """Do the missing runs of all stages; each stage has its records in a folder of its own under ``folder``.
 
     Args:
-        work: weights and checkpoints.
-        peers: ask the other libraries too, about the pairs of the first seed.
-        audit: False stops when the truth is written down.
-        again: audit once more what has been audited; the truth stays.
+        work: a folder for weights and checkpoints.
+        peers: run the other libraries too, on the pairs of the first seed.
+        audit: False stops when the truth is recorded.
+        again: repeat the audits; the truth stays.
 
     Raises:
         ValueError: a record was changed, or a run failed; the message names the first that did.
@@ -75,36 +72,36 @@ def run_zoo(
     """
     shared: dict[str, Any] = {"work": work, "jobs": jobs}
     networks = _once(_with_teachers(network_of(case) for case in pairs))
-    floors = _once(case.floor for case in pairs if DEFENCES[case.defence].truth == "exact")
+    undefended = _once(case.undefended for case in pairs if DEFENCES[case.defence].truth == "exact")
     _stage("networks", train, networks, folder, bar, cost=operations, **shared)
-    _stage("floors", establish_floor, floors, folder, bar, **shared)
-    _stage("truth", partial(establish, folder=folder), pairs, folder, bar, **shared)
+    _stage(WORST_CASES, establish_worst_case, undefended, folder, bar, **shared)
+    _stage("truth", partial(establish_truth, folder=folder), pairs, folder, bar, **shared)
     decided = [case for case in pairs if truth_of(case, folder)["result"]["truth"] != "excluded"]
     if audit:
         for case in decided if again else ():
             record_of(folder / "audits", case).unlink(missing_ok=True)
-        _stage("audits", partial(audited, folder=folder), decided, folder, bar, **shared)
+        _stage("audits", partial(audit_pair, folder=folder), decided, folder, bar, **shared)
     if peers:
         first = [case for case in decided if case.seed == 0 and case.reference == "fgsm"]
-        _stage("peers", measured, first, folder, bar, **shared)
+        _stage("peers", ask_peers, first, folder, bar, **shared)
 
 
-def report(data: str, pairs: Sequence[Case], *, results: Path, command: str) -> dict[str, Any]:
-    """Score what has been run, and write it to ``results/zoo.json`` and ``results/README.md``; returns the score.
+def write_score(data: str, pairs: Sequence[Case], *, results: Path, command: str) -> dict[str, Any]:
+    """Score the finished runs, write ``results/zoo.json`` and ``results/README.md``, and return the score.
 
     Raises:
         ValueError: a record was changed.
     """
     found = rows(pairs, results / "zoo")
     told = {row["name"] for row in found}
-    here = environment(0)
+    here = run_environment(0)
     score: dict[str, Any] = finite({
         "command": command,
         "commit": here["commit"],
         "versions": here["versions"],
         "learned": LEARNED.get(data, ""),
         "not run": [case.name for case in pairs if case.name not in told],
-        "summary": summarise(found),
+        "summary": score_summary(found),
         "peers": peers_table(found),
         "rows": found,
     })  # fmt: skip
@@ -116,7 +113,7 @@ def report(data: str, pairs: Sequence[Case], *, results: Path, command: str) -> 
 
 
 def zoo_work() -> Path:
-    """Where weights and checkpoints go: ``$UNMASK_WORK``, else the user's cache.
+    """Return the folder of weights and checkpoints: in ``$UNMASK_WORK``, else in the user's cache.
 
     Example:
         >>> zoo_work().name
@@ -125,16 +122,18 @@ def zoo_work() -> Path:
     return default_work("zoo")
 
 
-def _stage(name: str, run: Any, configs: Sequence[Any], folder: Path, bar: Bar, work: Path, **options: Any) -> None:
-    """One sweep; every run of it has to succeed before the next stage may begin."""
-    with bar(name) as progress:
-        done = sweep(run, configs, folder=folder / name, work=work / name, report=progress, **options)
+def _stage(
+    name: str, run: Any, configs: Sequence[Any], folder: Path, bar: StageBar, work: Path, **options: Any
+) -> None:
+    """Run one sweep; every run of it has to succeed before the next stage may begin."""
+    with bar(name) as on_progress:
+        done = sweep(run, configs, folder=folder / name, work=work / name, on_progress=on_progress, **options)
     if len(done) < len(configs):
         raise ValueError(_failure(configs, folder / name))
 
 
 def _failure(configs: Sequence[Any], folder: Path) -> str:
-    """What the first run that has no record came to."""
+    """Return the error of the first run that has no record."""
     open_ones = [config for config in configs if not record_of(folder, config).is_file()]
     path = folder / f"{identify(open_ones[0])}.failed.json"
     why = json.loads(path.read_text())["error"]["message"] if path.is_file() else "it is being run elsewhere"
@@ -142,7 +141,7 @@ def _failure(configs: Sequence[Any], folder: Path) -> str:
 
 
 def _with_teachers(networks: Iterator[Network]) -> Iterator[Network]:
-    """Each network, and before it the one that it learns from."""
+    """Yield each network, and before it the one that it learns from."""
     for one in networks:
         if one.method == "distilled":
             yield replace(one, method="tempered")
@@ -150,5 +149,5 @@ def _with_teachers(networks: Iterator[Network]) -> Iterator[Network]:
 
 
 def _once(configs: Any) -> list[Any]:
-    """Each once, in order."""
+    """Return each once, in order."""
     return list(dict.fromkeys(configs))

@@ -1,8 +1,8 @@
 """Probes: one symptom of masking each, with the remedy that would remove it.
 
-Called as ``probe(context) -> Finding``. Where its symptom is present a probe tries its remedy against the control, which
-is the unrepaired attack with the same budget of gradients and looks. The evaluator runs each trial once, so probes that
-share one share its cost.
+Called as ``probe(context) -> Finding``. Where its symptom is present a probe tries its remedy against the control: the
+unrepaired attack with the same budget of gradients and looks. The evaluator runs each trial once, so probes that share
+one share its cost.
 
 A new probe is a file beside these, and a line in ``PROBES``.
 """

@@ -73,7 +73,9 @@ class Activations(Probe):
 
 
 def least_active(model: Model, images: Tensor) -> Tensor:
-    """Return the smallest share, over the layers, of units outside the flat part of their activation, (N,); 1 without any.
+    """Return the smallest share, over the layers, of units outside the flat part of their activation, (N,).
+
+    It is 1 for a model without such layers.
 
     Example:
         >>> least_active(nn.Sequential(nn.Flatten(), nn.ReLU()), torch.tensor([0.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2))

@@ -23,8 +23,8 @@ class Vanishing(Probe):
 
     None is a gradient that is zero throughout, subnormal throughout (below 1.2e-38 in float32, where numbers lose their
     digits), or not finite; at the image itself, or where many steps have ended. ``value`` is the share of all images.
-    Remedy: a search that uses none. Values per example: ``zero gradient``, ``non-finite gradient``, ``no way on``, where
-    many steps have ended. The symptom alone leaves the verdict open.
+    Remedy: a search that uses none. Values per example: ``zero gradient``, ``non-finite gradient``, and ``no way on``,
+    where many steps have ended. The symptom alone leaves the verdict open.
 
     Example:
         >>> from unmask.auditing.context import prepare

@@ -1,4 +1,4 @@
-"""Activations that mask, in place of ReLU: any network that ``unmask.models.build`` makes can be given them."""
+"""Activations that mask gradients, for any network that ``unmask.models.build`` makes in place of ReLU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["JumpReLU", "KWinners", "PrunedReLU", "SteppedReLU", "with_activation
 
 
 def with_activation(model: nn.Module, activation: nn.Module) -> nn.Module:
-    """A copy of a network in which a copy of ``activation`` stands wherever it has an ``nn.ReLU``.
+    """Return a copy of a network with a copy of ``activation`` in the place of each ``nn.ReLU``.
 
     Weights keep their names, so that those of the one can be loaded into the other. Other activations stay.
 
@@ -39,7 +39,7 @@ def with_activation(model: nn.Module, activation: nn.Module) -> nn.Module:
 
 
 class KWinners(nn.Module):
-    """The k largest values of a layer as they are, and 0 for the others: k-winners-take-all (Xiao et al. 2020).
+    """K-winners-take-all: the k largest values of a layer as they are, and 0 for the others (Xiao et al. 2020).
 
     k = floor(share n) of the example's n units, all channels and pixels together, and at least 1. Train the network
     with it.
@@ -76,15 +76,15 @@ class KWinners(nn.Module):
 
 
 class JumpReLU(nn.Module):
-    """``x + rise`` above a threshold, and 0 up to it: ReLU with a jump.
+    """ReLU with a jump: ``x + rise`` above a threshold, and 0 up to it.
 
     With ``rise=0`` and a threshold above 0 it is the retrofit of Erichson et al. (2020), which needs no training: the
     jump is of the threshold's size. With a rise at threshold 0 it is Goodfellow's, unpublished but for its use, with a
     rise of 5, in Google's self-study of adversarial robustness: the network has to be trained with it, while the rise
     grows from 0; ``rise`` may be assigned to.
 
-    Masked: the jump is the larger part of what the unit does, and the gradient knows nothing of it; below the threshold
-    there is none.
+    Masked: the jump is the larger part of the unit's change, and not part of the gradient; below the threshold there is
+    none.
     Truth: the network's own. A query attack, or the gradient of a slope in place of the jump, is the remedy.
 
     Raises:
@@ -124,7 +124,7 @@ class SteppedReLU(nn.Module):
     quantised activations, it is zero; with a slope below 0 and an odd number of layers it points away from the
     rise. With slope 1 it is ReLU, and nothing is masked.
     Truth: the network's own, near that of the network of ReLUs by the bound above. The gradient of the ReLUs in its
-    place is the remedy: the straight-through one of Athalye et al. (2018).
+    place is the remedy: BPDA (Athalye et al. 2018).
 
     Raises:
         ValueError: ``step`` is not a number above 0, or ``slope`` is not finite.
@@ -153,7 +153,7 @@ class SteppedReLU(nn.Module):
 
 
 class PrunedReLU(nn.Module):
-    """ReLU, of which a random part is kept and scaled up: stochastic activation pruning (Dhillon et al. 2018).
+    """Stochastic activation pruning: ReLU, of which a random part is kept and scaled up (Dhillon et al. 2018).
 
     Of an example's n units r = share n are drawn, with replacement, each by its part p of their sum; one that was drawn
     is divided by 1 - (1 - p)^r, the odds of that, so that the expectation is ReLU's; the others become 0. A trained

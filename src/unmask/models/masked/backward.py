@@ -27,15 +27,15 @@ class _Replaced(torch.autograd.Function):
 
 
 def _replaced(images: Tensor, gradient: Tensor) -> Tensor:
-    """The images as they are, with ``gradient`` as their gradient."""
+    """Return the images as they are, with ``gradient`` as their gradient."""
     result: Tensor = _Replaced.apply(images, gradient)  # type: ignore[no-untyped-call]
     return result
 
 
 class ZeroBackward(nn.Module):
-    """The same outputs, and a gradient with respect to the images that is zero everywhere.
+    """The wrapped model's outputs with a gradient with respect to the images that is zero everywhere.
 
-    Masked: every gradient attack stands still, whatever its loss and precision. The parameters' gradients are right.
+    Masked: no gradient attack moves, whatever its loss and precision. The parameters' gradients are right.
     Truth: the outputs are the wrapped model's. Transfer from it, or a query attack, shows its robustness.
 
     Example:
@@ -56,12 +56,12 @@ class ZeroBackward(nn.Module):
 
 
 class RandomSignBackward(nn.Module):
-    """The same outputs, and a gradient with respect to the images of random signs (Athalye et al. 2018: shattered).
+    """The wrapped model's outputs with a gradient of random signs (Athalye et al. 2018: shattered gradients).
 
     Each sign is a function of the seed, the pixel's place and the pixel's value alone, and a small change of the value
-    draws it anew: neither the model, the loss nor the rest of the batch has a part in it.
+    draws it anew: neither the model, the loss nor the rest of the batch changes it.
 
-    Masked: gradient attacks walk at random. The parameters' gradients are right.
+    Masked: gradient attacks move at random. The parameters' gradients are right.
     Truth: the outputs are the wrapped model's. Transfer from it, or a query attack, shows its robustness.
 
     Example:
@@ -84,7 +84,7 @@ class RandomSignBackward(nn.Module):
         return self.model(_replaced(images, self._signs(images.detach())))
 
     def _signs(self, images: Tensor) -> Tensor:
-        """One of -1 and +1 for each pixel, in the images' shape."""
+        """Return -1 or +1 for each pixel, in the images' shape."""
         generator = torch.Generator().manual_seed(self.seed)
         phase = 2 * pi * torch.rand(images.shape[1:], generator=generator, dtype=torch.float64)
         wave = torch.cos(self.frequency * images + phase.to(images))

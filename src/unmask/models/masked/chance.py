@@ -1,4 +1,4 @@
-"""Defences that draw lots over the image at each call, from the global random state."""
+"""Defences that change the image at random at each call, from the global random state."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RandomResizePad(nn.Module):
 
 
 def _nearest(length: int, less: Tensor) -> tuple[Tensor, Tensor]:
-    """For each place of a side: which of its pixels goes there, and whether one does; both (N, length).
+    """Return for each place of a side the pixel that goes there, and True where one does; both (N, length).
 
     The side shrinks by ``less`` (N,) pixels, and begins after a random number of them.
     """

@@ -1,4 +1,4 @@
-"""Odd, but not masked: negative controls, on which an audit that fires is wrong."""
+"""Negative controls: unusual models that are not masked, on which an audit must not fire."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Normalised(nn.Module):
 
 
 class Slowed(nn.Module):
-    """The wrapped model, asked several times for one answer.
+    """The wrapped model, called several times for one result.
 
     Not masked: outputs and gradients are those of the last pass.
-    Truth: the wrapped model's; what it costs is time.
+    Truth: the wrapped model's; only the time differs.
 
     Raises:
         ValueError: ``passes`` is not a whole number of at least 1.

@@ -1,4 +1,4 @@
-"""Functions of the logits: they change what losses and searches see of a model, and not what it decides."""
+"""Functions of the logits that change losses, scores and gradients, and not the decision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Held(torch.autograd.Function):
 
 
 def deciding_as(logits: Tensor, outputs: Tensor) -> Tensor:
-    """The outputs (N, K), with the class of the highest logit (N, K) alone at the top.
+    """Return the outputs (N, K), with the class of the highest logit (N, K) alone at the top.
 
     An increasing function keeps the order of real numbers, not of rounded ones: times 300, one in ten pairs of float32
     neighbours becomes a tie, and near its bound a bounded function ties nearly all. Such an output is lowered to one
@@ -78,8 +78,8 @@ class SquashedLogits(nn.Module):
     """Logits through ``tanh(factor z)``: a strictly increasing function, the same for each, bounded by -1 and 1.
 
     Masked: the derivative, factor (1 - tanh^2), is exactly zero in float32 once |factor z| passes 9.1 (in float64,
-    19.1), and before that it gives logits near 0 all the weight. No loss brings it back, and a search by scores stands
-    on a plateau.
+    19.1), and before that it gives logits near 0 all the weight. No loss brings it back, and a search by scores finds
+    all scores equal.
     Truth: the decision is the wrapped model's, which rounding would not ensure: ``deciding_as`` does. Transfer from the
     wrapped model, or an attack that asks for decisions alone, shows its robustness.
 
@@ -128,10 +128,10 @@ class SoftmaxOutput(nn.Module):
 
 
 class ShiftedLogits(nn.Module):
-    """Logits plus an offset: what is left of them is coarse.
+    """Logits plus an offset, which rounds them.
 
     Masked: near 1e6 float32 has a step of 1/16, so the outputs are rounded to it: a small change of the image changes
-    the loss by nothing or by a jump, which starves search and finite differences, and a softmax that does not subtract
+    the loss by nothing or by a jump, which defeats search and finite differences, and a softmax that does not subtract
     the maximum overflows. The gradient of one that does is right but for that rounding.
     Truth: between two readings of the wrapped model. Where its highest logit leads by more than a step the decision is
     its own; elsewhere the first of the classes within a step may win. So no image is robust here that the wrapped model

@@ -34,9 +34,10 @@ class Quantised(nn.Module):
     Masked: the gradient is zero everywhere, though the outputs do change with the images.
     Truth: the decision is the wrapped model's on the rounded image, which lies within half a step, h = 1 / (2 (levels -
     1)). What the wrapped model gets right throughout epsilon + h is robust here at epsilon. The other bound needs a
-    model whose worst case lies in a corner of the ball, as a linear one's does: what is robust here at an epsilon of h
-    or more, it gets right throughout epsilon - h. Any other may err between the levels alone, and is then truly more
-    robust when rounded. The gradient passed straight through the rounding is the remedy (Athalye et al. 2018).
+    model whose strongest perturbation lies in a corner of the ball, as a linear one's does: what is robust here at an
+    epsilon of h or more, it gets right throughout epsilon - h. Any other may err between the levels alone, and is then
+    truly more robust when rounded. BPDA, which passes the gradient through the rounding, is the remedy (Athalye et al.
+    2018).
 
     Raises:
         ValueError: ``levels`` is not a whole number of at least 2.
@@ -64,11 +65,11 @@ class DCTQuantised(nn.Module):
     A block X of pixels from 0 to 255 becomes D^T (T round(D (X - 128) D^T / T)) D + 128, cut to [0, 255]: D is the
     orthonormal discrete cosine transform, T the table for luminance at a quality from 1 to 100 (ITU-T T.81, Table K.1,
     scaled as the Independent JPEG Group does it). Sides that eight does not divide are filled with their last
-    pixel and cut again. It stands in for JPEG: each channel is treated as a grey image, and pixels stay real numbers.
+    pixel and cut again. It approximates JPEG: each channel is treated as a grey image, and pixels stay real numbers.
 
     Masked: the gradient is zero everywhere, though the outputs do change with the images.
     Truth: the decision is the wrapped model's on the rounded image. Unlike ``Quantised``, it can move a pixel far, so
-    that no bound by the wrapped model's own robustness holds. The remedy is the gradient passed straight through.
+    that no bound by the wrapped model's own robustness holds. The remedy is BPDA.
     Source: Guo et al. (2018) at quality 75; broken by Athalye et al. (2018).
 
     Raises:
@@ -144,7 +145,7 @@ def _at_least_two(levels: int) -> int:
 
 
 def _cosines() -> Tensor:
-    """The orthonormal discrete cosine transform of length 8, float64 (8, 8): a row for each frequency."""
+    """Return the orthonormal discrete cosine transform of length 8, float64 (8, 8): a row for each frequency."""
     frequency, place = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(8, dtype=torch.float64)
     waves = torch.cos(pi / 8 * (place + 0.5) * frequency) / 2
     waves[0] /= sqrt(2)
@@ -152,6 +153,6 @@ def _cosines() -> Tensor:
 
 
 def _steps(quality: int) -> Tensor:
-    """The table's steps at a quality, float64 (8, 8)."""
+    """Return the table's steps at a quality, float64 (8, 8)."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return ((torch.tensor(LUMINANCE) * percent + 50) // 100).clamp(1, 255).double()

@@ -1,8 +1,8 @@
-"""What an update minimises: ``objective(model, images, labels, step=...) -> loss``, a scalar in nats.
+"""Objectives of training: ``objective(model, images, labels, step=...) -> loss``, a scalar in nats.
 
-| file            | what                                                                                       |
+| file            | content                                                                                    |
 |-----------------|--------------------------------------------------------------------------------------------|
-| objective.py    | `Objective`: the shape they all have; an attack with random numbers of its own per update  |
+| objective.py    | `Objective`, the protocol; an attack with random numbers of its own in each update         |
 | adversarial.py  | `Normal`; `Adversarial` on the images of one attack, `Mixture` on those of several         |
 | ensemble.py     | `Ensemble`: images made against other, finished models too                                 |
 | noise.py        | `NFGSM`: images to train on that leave the ball                                            |
@@ -10,19 +10,17 @@
 | guided.py       | `GuidedAdversarial`: clean images, and a distance that guides the attack as well           |
 | alignment.py    | `GradAlign`: gradients within the ball must point the same way                             |
 | distillation.py | `Tempered`, `Distilled`: defensive distillation, which masks; `soft_labels` of its teacher |
-| augmented.py    | `Augmented`: any of them on images that are cropped and flipped at random first            |
+| augmented.py    | `Augmented`: another objective on images that are cropped and flipped at random first      |
+| registry.py     | `OBJECTIVES` by name, and ``build``                                                        |
 
 ``step`` is the number of the update: it makes each update's noise fresh, and a resumed run's noise the same. Gradients
 never flow through an attack: its images are data. Attacks see the model in evaluation mode; the loss sees it as it is.
 Batches of one loss share one pass, so that batch norm sees them together. The docstrings name the exceptions to either.
 
-Costs are counted in passes over a batch: forward, gradient in the images, gradient in the weights, one unit each. An
-update of normal training costs 3.
+Costs are counted in passes over a batch: forward, gradient in the images, gradient in the weights, one pass each. An
+update of normal training takes 3.
 """
 
-from collections.abc import Callable, Mapping
-
-from unmask.attacks import FGSM, PGD, RFGSM, RSFGSM
 from unmask.training.objectives.adversarial import Adversarial, Mixture, Normal
 from unmask.training.objectives.alignment import GradAlign
 from unmask.training.objectives.augmented import Augmented
@@ -32,10 +30,11 @@ from unmask.training.objectives.ensemble import Ensemble
 from unmask.training.objectives.guided import GuidedAdversarial
 from unmask.training.objectives.noise import NFGSM
 from unmask.training.objectives.objective import Objective, at_step
+from unmask.training.objectives.registry import OBJECTIVES, build, needs
 
 __all__ = [
     "NFGSM",
-    "PRESETS",
+    "OBJECTIVES",
     "Adversarial",
     "Augmented",
     "Distilled",
@@ -49,26 +48,7 @@ __all__ = [
     "StepDistance",
     "Tempered",
     "at_step",
+    "build",
+    "needs",
     "soft_labels",
 ]
-
-PRESETS: Mapping[str, Callable[[float], Objective]] = {
-    "normal": lambda epsilon: Normal(),
-    "fgsm": lambda epsilon: Adversarial(attack=FGSM(epsilon=epsilon)),
-    "fgsm+clean": lambda epsilon: Adversarial(attack=FGSM(epsilon=epsilon), clean_weight=0.5),
-    "rfgsm": lambda epsilon: Adversarial(attack=RFGSM(epsilon=epsilon)),
-    "rfgsm+clean": lambda epsilon: Adversarial(attack=RFGSM(epsilon=epsilon), clean_weight=0.5),
-    "rfgsm+fgsm": lambda epsilon: Mixture(attacks=(FGSM(epsilon=epsilon), RFGSM(epsilon=epsilon))),
-    "pgd": lambda epsilon: Adversarial(attack=PGD(epsilon=epsilon, keep="last")),
-    "logit-distance": lambda epsilon: LogitDistance(epsilon=epsilon),
-    "lambda0": lambda epsilon: LogitDistance(epsilon=epsilon, weight=0.0),
-    "step-distance": lambda epsilon: StepDistance(epsilon=epsilon),
-    "rs-fgsm": lambda epsilon: Adversarial(attack=RSFGSM(epsilon=epsilon)),
-    "n-fgsm": lambda epsilon: Adversarial(attack=NFGSM(epsilon=epsilon)),
-    "gradalign": lambda epsilon: GradAlign(epsilon=epsilon),
-    "gat": lambda epsilon: GuidedAdversarial(epsilon=epsilon),
-}
-"""Objectives by the name the command line knows, each made from an epsilon.
-
-``Ensemble`` and ``Distilled`` need other models as well; distillation knows no epsilon.
-"""

@@ -16,12 +16,12 @@ from unmask.training.objectives.objective import Objective, check_objective
 class Augmented:
     """Another objective on images that are moved by up to ``padding`` pixels, and mirrored at even odds.
 
-    What comes in at the edges is black. As all noise in training, both are drawn anew in each update, and from the
-    image's own content: so a resumed run, or one over several processes, has the same images. Whatever the objective
-    attacks, it attacks after this.
+    Pixels that come in at the edges are black. As all noise in training, both are drawn anew in each update, from the
+    image's own content: so a resumed run, or one over several processes, has the same images. Attacks get the moved
+    images. Cost: that of the objective.
 
     Attributes:
-        padding: 0 moves nothing; ``flip``: whether images are mirrored.
+        padding: 0 moves nothing; ``flip`` mirrors half of the images.
 
     Raises:
         ValueError: ``padding`` below 0, or what it is given is no objective.
@@ -44,11 +44,11 @@ class Augmented:
             raise ValueError(f"padding: expected a whole number of pixels from 0 up, got {self.padding}")
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
-        """The loss of one update."""
+        """Return the loss of one update."""
         return self.objective(model, self.augment(images, step=step), labels, step=step)
 
     def augment(self, images: Tensor, *, step: int = 0) -> Tensor:
-        """The images (N, C, H, W) as this update has them; their memory format stays."""
+        """Return the images (N, C, H, W) as this update has them; their memory format stays."""
         (count, _, height, width), pad = images.shape, self.padding
         words = random_words(random_keys(images, seed=derive_seed(self.seed, "augment", step)), 3)
         down, across = (random_below(words[:, column, None], 2 * pad + 1) for column in (0, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
@@ -11,11 +11,11 @@ from torch import Tensor
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed, random_signs, undisturbed
-from unmask.threats import Linf, check_batch
-from unmask.training.objectives.objective import check_weight
+from unmask.threats import Epsilon, Linf, check_batch
+from unmask.training.objectives.objective import check_alpha, check_weight
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LogitDistance:
     """Single-step training kept from masking by a regularizer (Vivek, Baburaj & Babu 2019, equation 8).
 
@@ -23,14 +23,15 @@ class LogitDistance:
     R-FGSM image that starts from x plus ``alpha`` times random signs, must agree. Both images come from one pass and
     both logits from another; all are cut to [0, 1].
 
-    Cost: 10/3 of normal training. Published for MNIST at epsilon 0.3 (Table 3), accuracy on clean images, under FGSM
+    Cost: 10 passes. Published for MNIST at epsilon 0.3 (Table 3), accuracy on clean images, under FGSM
     and under PGD-100: 98.74, 95.1 and 87.74; with weight 0 97.62, 92.52 and 0.17.
 
     It need not prevent masking: a narrow ResNet-18 on CIFAR-10, at epsilon 24/255, masked in the sixteenth of 20 passes
     with the default alpha, without the term in the eleventh, and not at all with an alpha of a quarter of epsilon; on
-    MNIST larger ones cost accuracy under PGD (``results/README.md``, table 4 and ablation). Watch it.
+    MNIST larger ones cost accuracy under PGD (``results/README.md``, table 4 and ablation). Give the trainer a `Watch`.
 
     Attributes:
+        epsilon: the bound; a number in [0, 1] or text such as ``"8/255"``.
         weight: the paper's lambda; 0 is its ablation.
         alpha: size of the random offset; a thirtieth of epsilon by default. The paper does not state it; the same lab's
             later code has 0.01 at epsilon 0.3, and a quarter of epsilon on CIFAR-10.
@@ -41,12 +42,13 @@ class LogitDistance:
         ValueError: a setting is out of range.
 
     Example:
-        >>> objective = LogitDistance(epsilon=0.25)
+        >>> objective = LogitDistance(0.25)
         >>> objective(lambda x: x.flatten(1), torch.zeros(1, 1, 1, 2), torch.tensor([0])) > 0.8
         tensor(True)
     """
 
-    epsilon: float
+    epsilon: Epsilon = Epsilon()
+    _: KW_ONLY
     weight: float = 5.0
     alpha: float | None = None
     step_from_offset: Literal["full", "remaining"] = "full"
@@ -54,7 +56,6 @@ class LogitDistance:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        Linf(epsilon=self.epsilon)
         check_weight(self.weight)
         if not 0 <= self._alpha <= self.epsilon:
             raise ValueError(f"alpha: expected a number from 0 to epsilon ({self.epsilon:g}), got {self.alpha}")
@@ -66,7 +67,7 @@ class LogitDistance:
         return self.epsilon / 30 if self.alpha is None else self.alpha
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
-        """The loss of one update."""
+        """Return the loss of one update."""
         check_batch(images, labels)
         signs = random_signs(images, seed=derive_seed(self.seed, step))
         starts = torch.cat([images, (images + self._alpha * signs).clamp_(0, 1)])
@@ -80,7 +81,7 @@ class LogitDistance:
         return cross_entropy(at_fgsm, labels).mean() + self.weight * distance.mean()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StepDistance:
     """A cheaper relative of ``LogitDistance``: ``mean CE(z_end, y) + weight * mean |z_end - z_start|_2^2``.
 
@@ -89,11 +90,12 @@ class StepDistance:
     2018) with the attack's start in place of the clean image and without cross entropy there; no paper's figures belong
     to it. On MNIST at epsilon 0.3 it did not keep training from masking: ``results/README.md``, single-step.
 
-    The attack's own pass is the one that the loss trains on, so nothing is computed twice: 7/3 of normal training. That
-    pass must then be in the mode that the loss wants: in training the attack is made through batch statistics and
-    dropout, not in evaluation mode as elsewhere. One batch follows from the other, so batch norm sees them apart.
+    The attack's own pass is the one that the loss trains on, so nothing is computed twice. Cost: 7 passes. That pass
+    must then be in the mode that the loss wants: in training the attack is made through batch statistics and dropout,
+    not in evaluation mode as elsewhere. One batch follows from the other, so batch norm sees them apart.
 
     Attributes:
+        epsilon: the bound; a number in [0, 1] or text such as ``"8/255"``.
         weight: of the distance; the default was chosen on the embedded digits alone.
         alpha: size of the random offset; half of epsilon by default, and 0 starts from the clean image.
 
@@ -101,36 +103,35 @@ class StepDistance:
         ValueError: a setting is out of range.
 
     Example:
-        >>> objective = StepDistance(epsilon=0.25, alpha=0.0, weight=1.0)  # the logits move by 0.25 each
+        >>> objective = StepDistance(0.25, alpha=0.0, weight=1.0)  # the logits move by 0.25 each
         >>> objective(lambda x: x.flatten(1), torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])).detach()
         tensor(1.0991)
     """
 
-    epsilon: float
+    epsilon: Epsilon = Epsilon()
+    _: KW_ONLY
     weight: float = 0.5
     alpha: float | None = None
     loss: Loss = log_odds
     seed: int = 0
 
     def __post_init__(self) -> None:
-        Linf(epsilon=self.epsilon)
         check_weight(self.weight)
-        if self.alpha is not None and not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha: expected a number in [0, 1], got {self.alpha}")
+        check_alpha(self.alpha)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
-        """The loss of one update."""
+        """Return the loss of one update."""
         check_batch(images, labels)
         images, alpha = images.detach(), self.epsilon / 2 if self.alpha is None else self.alpha
         signs = random_signs(images, seed=derive_seed(self.seed, step))
-        start = Linf(epsilon=alpha).step(images, signs, size=alpha)
+        start = Linf(alpha).step(images, signs, size=alpha)
         with torch.enable_grad():
             at_start = model(start.requires_grad_())
-            climbed = self.loss(at_start, labels).sum()
+            maximised = self.loss(at_start, labels).sum()
             (direction,) = torch.autograd.grad(
-                climbed, start, retain_graph=True, allow_unused=True, materialize_grads=True
+                maximised, start, retain_graph=True, allow_unused=True, materialize_grads=True
             )
-        end = Linf(epsilon=self.epsilon).step(start.detach(), direction, size=self.epsilon, origin=images)
+        end = Linf(self.epsilon).step(start.detach(), direction, size=self.epsilon, origin=images)
         at_end = model(end)
         distance = (at_end - at_start).square().sum(1)
         return cross_entropy(at_end, labels).mean() + self.weight * distance.mean()

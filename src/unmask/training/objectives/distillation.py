@@ -1,4 +1,4 @@
-"""Defensive distillation: trained hot, used cold, so that the logits saturate float32."""
+"""Defensive distillation: trained at a high temperature and used at 1, so that the logits saturate float32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unmask.training.objectives.objective import in_words
 
 
 def soft_labels(teacher: Model, images: Tensor, temperature: float) -> Tensor:
-    """What a finished model thinks of each class: ``softmax(teacher(x) / temperature)``, (N, K), without a gradient.
+    """Return a finished model's probabilities, ``softmax(teacher(x) / temperature)``, (N, K), without a gradient.
 
     The teacher works in evaluation mode and is left as it was.
 
@@ -35,7 +35,7 @@ class Tempered:
     it is ``ScaledLogits`` by training. Accuracy does not change; divided by T, its logits are as usual. The loss is
     not multiplied by T^2, so that without an optimizer like Adam the learning rate has to grow with T.
 
-    The teacher of ``Distilled`` is trained so. Cost: that of normal training.
+    The teacher of ``Distilled`` is trained so. Cost: 3 passes.
 
     Raises:
         ValueError: ``temperature`` is not a number above 0.
@@ -53,7 +53,7 @@ class Tempered:
             raise ValueError(f"temperature: expected a number above 0, got {self.temperature}")
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
-        """The loss of one update; ``step`` does not matter."""
+        """Return the loss of one update; ``step`` does not matter."""
         return cross_entropy(model(images) / self.temperature, labels).mean()
 
 
@@ -65,7 +65,7 @@ class Distilled:
     network. Labels have no part in it. Carlini & Wagner (2017, section IX-B) broke it: the network saturates and
     is no more robust. Logits divided by T, or a loss of differences of logits, is the remedy.
 
-    Cost: 4/3 of normal training, if the teacher costs what the network costs; training the teacher comes on top.
+    Cost: 4 passes, if the teacher costs what the network costs; training the teacher comes on top.
 
     Attributes:
         teacher: a finished model, on the device and in the dtype of the one in training.
@@ -86,7 +86,7 @@ class Distilled:
         Tempered(temperature=self.temperature)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
-        """The loss of one update; neither ``labels`` nor ``step`` matters."""
+        """Return the loss of one update; neither ``labels`` nor ``step`` matters."""
         wanted = soft_labels(self.teacher, images, self.temperature)
         logits = model(images)
         if logits.shape != wanted.shape:
@@ -94,5 +94,5 @@ class Distilled:
         return functional.cross_entropy(logits / self.temperature, wanted)
 
     def __repr__(self) -> str:
-        """The settings in words, with a digest of the teacher's weights, which torch's own words leave out."""
+        """Return the settings in words, with a digest of the teacher's weights, which torch's own words leave out."""
         return f"Distilled(teacher={in_words(self.teacher)}, temperature={self.temperature})"

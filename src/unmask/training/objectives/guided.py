@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
 from unmask.gradients import input_gradient, recordable
 from unmask.losses import Loss, cross_entropy
 from unmask.numerics import Model, derive_seed, random_signs, undisturbed
-from unmask.threats import Linf, check_batch
-from unmask.training.objectives.objective import check_weight
+from unmask.threats import Epsilon, Linf, check_batch
+from unmask.training.objectives.objective import check_alpha, check_weight
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class GuidedAdversarial:
     """Guided adversarial training, GAT: ``mean CE(model(x), y) + weight * mean |p(x) - p(x_adv)|_2^2``.
 
@@ -23,9 +23,10 @@ class GuidedAdversarial:
 
     The pass over the clean images serves twice: the attack compares with it, and the loss trains on it. So it is in the
     model's own mode, and comes before the attack: batch norm sees clean and adversarial images apart. The attack's own
-    pass is in evaluation mode. Cost: 8/3 of normal training; the released code, which makes that pass twice, 9/3.
+    pass is in evaluation mode. Cost: 8 passes; the released code, which makes that pass twice, takes 9.
 
     Attributes:
+        epsilon: the bound; a number in [0, 1] or text such as ``"8/255"``.
         weight: the paper's lambda. The released code begins with 10 for CIFAR-10 and 15 for MNIST, and raises it later
             in the run; here it stays.
         alpha: size of the random offset; by default half of epsilon as for CIFAR-10; for MNIST it was all of it.
@@ -37,12 +38,13 @@ class GuidedAdversarial:
 
     Example:
         >>> import torch
-        >>> objective = GuidedAdversarial(epsilon=0.25)
+        >>> objective = GuidedAdversarial(0.25)
         >>> objective(lambda x: x.flatten(1), torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])) > 0.6931
         tensor(True)
     """
 
-    epsilon: float
+    epsilon: Epsilon = Epsilon()
+    _: KW_ONLY
     weight: float = 10.0
     alpha: float | None = None
     guide_every: int = 1
@@ -50,15 +52,13 @@ class GuidedAdversarial:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        Linf(epsilon=self.epsilon)
         check_weight(self.weight)
         if self.guide_every < 1:
             raise ValueError(f"guide_every: expected a whole number from 1 up, got {self.guide_every}")
-        if self.alpha is not None and not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha: expected a number in [0, 1], got {self.alpha}")
+        check_alpha(self.alpha)
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
-        """The loss of one update."""
+        """Return the loss of one update."""
         check_batch(images, labels)
         clean = model(images)
         adversarial = self._attack(model, images, labels, clean, step)
@@ -66,7 +66,7 @@ class GuidedAdversarial:
         return cross_entropy(clean, labels).mean() + self.weight * distance.mean()
 
     def _attack(self, model: Model, images: Tensor, labels: Tensor, clean: Tensor, step: int) -> Tensor:
-        """The images that the term helps to find; ``clean`` (N, K) are the logits to get away from."""
+        """Return the adversarial images; the term takes their logits away from ``clean`` (N, K)."""
         images, alpha = images.detach(), self.epsilon / 2 if self.alpha is None else self.alpha
         weight = self.weight if (step + 1) % self.guide_every == 0 else 0.0
 
@@ -74,12 +74,12 @@ class GuidedAdversarial:
             return self.loss(logits, truth) + weight * _distance(recordable(clean), logits)
 
         signs = random_signs(images, seed=derive_seed(self.seed, step))
-        start = Linf(epsilon=alpha).step(images, signs, size=alpha)
+        start = Linf(alpha).step(images, signs, size=alpha)
         with undisturbed(model, seed=derive_seed(self.seed, "attack", step)):
             direction = input_gradient(model, start, labels, loss=guided).gradient
-        return Linf(epsilon=self.epsilon).step(start, direction, size=self.epsilon, origin=images)
+        return Linf(self.epsilon).step(start, direction, size=self.epsilon, origin=images)
 
 
 def _distance(logits: Tensor, others: Tensor) -> Tensor:
-    """Squared Euclidean distance (N,) of the probabilities."""
+    """Return the squared Euclidean distance (N,) of the probabilities."""
     return (logits.softmax(1) - others.softmax(1)).square().sum(1)

@@ -1,28 +1,38 @@
-"""The shape of an objective, random numbers that are fresh in each update, and models told apart in words."""
+"""The protocol of objectives, attacks with random numbers of their own in each update, finished models in words."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from inspect import signature
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
-from unmask.attacks import Attack
 from unmask.attacks.evaluation import checked
 from unmask.models.weights import digest
 from unmask.numerics import Model, derive_seed, describe, evaluating
+from unmask.training.checkpoint import Stateful
+
+AnyAttack = Callable[[Model, Tensor, Tensor], Tensor]
+"""A callable ``attack(model, images, labels) -> images``; attacks of this package and of other people alike."""
+
+WITHIN = ("attack", "attacks", "function", "objective")
+"""The fields in which objectives and attacks hold others."""
+
+T = TypeVar("T")
 
 
 class Objective(Protocol):
-    """Anything that turns a batch into a loss to be minimised.
+    """A callable from a batch to a loss to be minimised.
 
-    A run that is resumed goes on as it would have only if the loss follows from what the objective is given and from
-    torch's random numbers, which each update seeds. One that remembers something between updates needs ``state_dict``,
-    which returns tensors by name, and ``load_state_dict``, which gets them on the model's device: a checkpoint then
-    holds that too, of several processes the first's. What else it shows of itself (``repr``) or holds must agree. An
-    attack of ours draws the same noise in each call; ``at_step(attack, step)`` is the one for this update.
+    A resumed run equals one that ran through only if the loss follows from the arguments and from torch's random
+    numbers, which each update seeds. An objective with a state of its own has ``state_dict``, which returns tensors by
+    name, and ``load_state_dict``, which gets them on the model's device: a checkpoint then holds them too, of several
+    processes the first's. Its other settings, shown by ``repr`` or held as attributes, must agree for a run to be
+    resumed. The attacks of this package draw the same noise in each call; ``at_step(attack, step)`` is the attack for
+    one update.
 
     Example:
         >>> import torch
@@ -35,8 +45,21 @@ class Objective(Protocol):
     """
 
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
-        """The loss of one update."""
+        """Return the loss of one update, a scalar."""
         ...
+
+
+@runtime_checkable
+class Wrapping(Protocol):
+    """An objective that calls another one, as ``Augmented`` does.
+
+    Example:
+        >>> from unmask.training.objectives import Augmented, Normal
+        >>> isinstance(Augmented(objective=Normal()), Wrapping), isinstance(Normal(), Wrapping)
+        (True, False)
+    """
+
+    objective: Objective
 
 
 def check_objective(objective: object) -> None:
@@ -81,10 +104,26 @@ def check_weight(weight: float) -> None:
         raise ValueError(f"weight: expected a finite number from 0 up, got {weight}")
 
 
-def at_step(attack: Attack, step: int) -> Attack:
-    """The attack with random numbers of its own for this update: it, or the attack within it, has another ``seed``.
+def check_alpha(alpha: float | None) -> None:
+    """Refuse what cannot be the size of a random offset.
 
-    An attack that is no dataclass stays as it is. Of one that is, what it remembers besides its fields is lost.
+    Raises:
+        ValueError: it is no number in [0, 1], and not None.
+
+    Example:
+        >>> check_alpha(2.0)
+        Traceback (most recent call last):
+            ...
+        ValueError: alpha: expected a number in [0, 1], got 2.0
+    """
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise ValueError(f"alpha: expected a number in [0, 1], got {alpha}")
+
+
+def at_step(attack: AnyAttack, step: int) -> AnyAttack:
+    """Return an attack with random numbers for one update: its ``seed``, or that of the attack within it, is another.
+
+    An attack that is no dataclass stays as it is. One that is loses what it remembers besides its fields.
 
     Example:
         >>> from unmask.attacks import FGSM, RFGSM
@@ -92,45 +131,59 @@ def at_step(attack: Attack, step: int) -> Attack:
         >>> at_step(attack, 1).seed != at_step(attack, 2).seed, at_step(FGSM(epsilon=0.1), 1) == FGSM(epsilon=0.1)
         (True, True)
     """
-    if not is_dataclass(attack):
-        return attack
-    own: dict[str, Any] = {one.name: getattr(attack, one.name) for one in fields(attack)}
-    changed: dict[str, Any] = {}
-    if "seed" in own:
-        changed["seed"] = derive_seed(own["seed"], step)
-    if "attack" in own:
-        changed["attack"] = at_step(own["attack"], step)
-    return replace(attack, **changed) if changed else attack
+    return changed(attack, "seed", lambda seed: derive_seed(seed, step))
+
+
+def changed(part: T, name: str, change: Callable[[Any], Any]) -> T:
+    """Return a dataclass, and the attacks and objectives within it, with a field changed where they have it.
+
+    Example:
+        >>> from unmask.attacks import RFGSM
+        >>> from unmask.training.objectives import Adversarial, Augmented
+        >>> objective = Augmented(objective=Adversarial(attack=RFGSM(epsilon=0.1)))
+        >>> changed(objective, "seed", lambda seed: 7).objective.attack.seed
+        7
+    """
+    if isinstance(part, tuple | list):
+        return type(part)(changed(one, name, change) for one in part)
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    own = {one.name: getattr(part, one.name) for one in fields(part)}
+    found = {name: change(own[name])} if name in own else {}
+    found |= {place: changed(own[place], name, change) for place in WITHIN if place in own}
+    return replace(part, **found) if found else part
 
 
 def is_ours(objective: Objective) -> bool:
-    """Whether an objective, and the one within it, is made here: its loss is then a cross entropy, and what is added.
+    """Return True if an objective, and the one within it, is of this package: its loss is a cross entropy or more.
 
     Example:
         >>> is_ours(lambda model, images, labels, *, step: model(images).sum())
         False
     """
-    within = getattr(objective, "objective", None)
-    return type(objective).__module__.startswith(__package__ or "") and (within is None or is_ours(within))
+    own = type(objective).__module__.startswith(__package__ or "")
+    return own and (not isinstance(objective, Wrapping) or is_ours(objective.objective))
 
 
-def stateful(objective: Any) -> Any:
-    """The objective, or the one within it, if it remembers something between updates, else None.
+def stateful(objective: object) -> Stateful | None:
+    """Return the objective, or the one within it, that has a state of its own, if any.
 
     Example:
         >>> stateful(nn.Linear(1, 1)) is None, stateful(len) is None
         (False, True)
     """
-    while objective is not None and not (hasattr(objective, "state_dict") and hasattr(objective, "load_state_dict")):
-        objective = getattr(objective, "objective", None)
+    while not isinstance(objective, Stateful):
+        if not isinstance(objective, Wrapping):
+            return None
+        objective = objective.objective
     return objective
 
 
-def made_images(attack: Attack, model: Model, images: Tensor, labels: Tensor, *, step: int) -> Tensor:
-    """What an attack makes of a batch in this update. The model is in evaluation mode meanwhile, and left as it was.
+def made_images(attack: AnyAttack, model: Model, images: Tensor, labels: Tensor, *, step: int) -> Tensor:
+    """Return the images that an attack makes in one update, of a model in evaluation mode, which is left as it was.
 
     Raises:
-        ValueError: as ``unmask.attacks.evaluation.checked``.
+        ValueError: what the attack returns are no images of the shape that it was given.
 
     Example:
         >>> import torch
@@ -144,7 +197,7 @@ def made_images(attack: Attack, model: Model, images: Tensor, labels: Tensor, *,
 
 
 def in_words(model: Model) -> str:
-    """A finished model that an objective uses, in words: its class and a digest of its weights, or a function's name.
+    """Return a finished model in words: its class and a digest of its weights, or a function's name.
 
     Example:
         >>> in_words(nn.Linear(1, 1, bias=False)).partition(" ")[0], in_words(len)
