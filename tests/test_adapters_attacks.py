@@ -45,7 +45,6 @@ def as_function(model):
     return answer
 
 
-
 def foolbox_pgd():
     foolbox = load("foolbox")
     return foolbox_attack(foolbox.attacks.LinfPGD(steps=5, abs_stepsize=0.03, random_start=False), EPSILON)

@@ -40,7 +40,6 @@ def as_function(model):
     return answer
 
 
-
 # --- black boxes
 
 

@@ -226,7 +226,9 @@ def test_trial_that_takes_too_long_is_not_begun():
     assert len(evaluator.run(first).correct) == 20  # what was run costs nothing
 
 
-def test_omission_has_a_name_a_reason_and_whether_it_leaves_the_verdict_open(context_of, perceptron, last_context, task):
+def test_omission_has_a_name_a_reason_and_whether_it_leaves_the_verdict_open(
+    context_of, perceptron, last_context, task
+):
     opaque = black_box(lambda images: perceptron(torch.from_numpy(images)).detach().numpy())
     runner.audit(opaque, task[0][:20], task[1][:20], epsilon=0.1, budget=1e-9)
     noted = last_context[-1].evaluator.not_run

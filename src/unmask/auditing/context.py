@@ -179,6 +179,14 @@ def prepare(
     """Check the arguments of an audit, ask the model what the preflight asks, and compute what the probes share.
 
     The arguments are those of ``unmask.audit``.
+
+    Raises:
+        ValueError: as ``unmask.audit``.
+
+    Example:
+        >>> images = torch.tensor([0.75, 0.25]).view(1, 1, 1, 2)
+        >>> prepare(torch.nn.Flatten(), images, torch.tensor([0]), epsilon="1/4").trials.many.name
+        '40 steps'
     """
     threat = Linf(parse_epsilon(epsilon))
     check_attacks("attacks", attacks)
