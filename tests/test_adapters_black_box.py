@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-import unmask
 from onnx_files import onnx_file
 from unmask.adapters import black_box, normalised, onnx
 from unmask.attacks import FGSM, FRSM, PGD, Square, predict

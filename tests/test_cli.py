@@ -17,11 +17,11 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 from torch import nn
+from unmask.auditing.kit import QUICK
 
 from onnx_files import onnx_file
 from unmask.adapters import black_box
 from unmask.attacks import FGSM
-from unmask.auditing.kit import QUICK
 from unmask.cli import main
 from unmask.cli.attack import ATTACKS
 from unmask.cli.audit import REFERENCES

@@ -79,7 +79,7 @@ class BoundedAttack:
         tensor([0.7500, 0.7500])
     """
 
-    epsilon: Epsilon = Epsilon()  # noqa: RUF009, a descriptor
+    epsilon: Epsilon = Epsilon()
 
     needs_gradients: ClassVar[bool] = True
 

@@ -15,10 +15,11 @@ from unmask.attacks.attack import FORWARD, check_attacks
 from unmask.auditing.cache import Cache, task_of
 from unmask.auditing.clock import Clock, Progress
 from unmask.auditing.effort import FULL, Effort
-from unmask.auditing.evaluator import Evaluator, Proxy
+from unmask.auditing.evaluator import Evaluator
 from unmask.auditing.preflight import Audited, check_surrogate, chosen, gather, preflight
 from unmask.auditing.proxies import LEAST, Rescaled, bpda_proxy, float64_proxy, median_lead
 from unmask.auditing.repair import Repair
+from unmask.auditing.trial import Proxy
 from unmask.auditing.trials import EOT_DRAWS, EOT_STEPS, SCORES, Trials
 from unmask.auditing.verdict import EFFECT
 from unmask.data.dataset import images_digest

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from unmask.attacks import Attack, attacked
 from unmask.attacks.attack import FORWARD
 from unmask.auditing.context import ELSE, Context
-from unmask.auditing.evaluator import Proxy, Trial
 from unmask.auditing.probes.probe import Probe
 from unmask.auditing.repair import Repair
+from unmask.auditing.trial import Proxy, Trial
 from unmask.auditing.trials import SCORES, names_of
 from unmask.auditing.verdict import EFFECT
 from unmask.reports.record import Finding
