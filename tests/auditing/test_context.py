@@ -29,7 +29,9 @@ def test_no_probe_computes_what_the_context_has(context_of, perceptron, monkeypa
     computed = []
     for name in COMPUTED:
         whole = getattr(context, name)
-        monkeypatch.setattr(context, name, lambda *given, whole=whole, name=name: (computed.append(name), whole(*given))[1])
+        monkeypatch.setattr(
+            context, name, lambda *given, whole=whole, name=name: (computed.append(name), whole(*given))[1]
+        )
     made = context_of(Quantised(perceptron))
     assert tuple(computed) == COMPUTED
     made.evaluator.run(made.trials.clean)

@@ -11,7 +11,8 @@ from unmask.attacks import FGSM, PGD, predict
 from unmask.auditing import curves, runner
 from unmask.auditing.cache import Cache
 from unmask.auditing.clock import Clock
-from unmask.auditing.evaluator import Evaluator, Omission, OutOfTimeError, Proxy, RefusedError, Trial
+from unmask.auditing.evaluator import Evaluator, Omission, OutOfTimeError, RefusedError
+from unmask.auditing.trial import Proxy, Trial
 from unmask.models.masked import Quantised
 from unmask.numerics import Batches
 from unmask.threats import Linf
@@ -226,7 +227,9 @@ def test_trial_that_takes_too_long_is_not_begun():
     assert len(evaluator.run(first).correct) == 20  # what was run costs nothing
 
 
-def test_omission_has_a_name_a_reason_and_whether_it_leaves_the_verdict_open(context_of, perceptron, last_context, task):
+def test_omission_has_a_name_a_reason_and_whether_it_leaves_the_verdict_open(
+    context_of, perceptron, last_context, task
+):
     opaque = black_box(lambda images: perceptron(torch.from_numpy(images)).detach().numpy())
     runner.audit(opaque, task[0][:20], task[1][:20], epsilon=0.1, budget=1e-9)
     noted = last_context[-1].evaluator.not_run

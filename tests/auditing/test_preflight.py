@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from unmask.attacks.trial import predict
 
 from unmask.adapters import black_box
-from unmask.attacks.trial import predict
 from unmask.auditing.preflight import LogProbabilities, examine, gather
 from unmask.gradients import input_gradient
 from unmask.models.masked import SoftmaxOutput
@@ -133,7 +133,7 @@ class NoWayBack(torch.autograd.Function):
 
 @pytest.mark.parametrize("operation", [lambda x: x // 0.25, lambda x: torch.heaviside(x, x), NoWayBack.apply])
 def test_a_missing_backward_pass_is_noted_and_gives_gradients_of_zero(operation):
-    model = lambda images: flat(operation(images))  # noqa: E731
+    model = lambda images: flat(operation(images))
     subject = look(model)
     assert subject.gradients
     assert subject.notes[0].startswith("The model's backward pass fails (")

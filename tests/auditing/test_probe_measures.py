@@ -91,7 +91,9 @@ def test_another_single_step_is_the_remedy_where_only_the_whole_step_fails(conte
     assert found.fired
     assert "random start" in found.remedy
     assert paired_gain(found.before, found.after).low > 0.5
-    singles, many = (context.evaluator.run(trial).correct.tolist() for trial in (context.trials.singles, context.trials.many))
+    singles, many = (
+        context.evaluator.run(trial).correct.tolist() for trial in (context.trials.singles, context.trials.many)
+    )
     assert paired_gain(singles, many).high < 0.1
 
 
