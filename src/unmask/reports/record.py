@@ -82,7 +82,8 @@ class AuditRecord:
         >>> share = Proportion(count=9, total=10, low=0.55, high=0.99)
         >>> AuditRecord(
         ...     model_name="net", data_name="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM",
-        ...     clean=share, claimed=share, robust=share, decision=Verdict(answer="not masked", reason=""), findings=[], attacks=[],
+        ...     clean=share, claimed=share, robust=share, decision=Verdict(answer="not masked", reason=""), findings=[],
+        ...     attacks=[],
         ... ).verdict
         'not masked'
     """
