@@ -129,7 +129,6 @@ def test_an_audit_says_what_it_could_not_run(perceptron, task):
     text = " ".join(report.to_text().split())
     listed = "outputs are probabilities - no gradients: float32 saturation, logit scale, too little precision, "
     assert f"Not run - scores serve a search as well: {listed}" in text
-    )
 
 
 def test_a_claim_about_a_black_box_may_rest_on_any_attack(perceptron, task, tmp_path):
