@@ -1,9 +1,11 @@
-"""What several files share: the embedded digits, and networks that learned them. No test may change them."""
+"""The embedded digits, networks that learned them, and a small effort for audits. No test may change them."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from unmask.auditing import Effort
 from unmask.data import load
 from unmask.models import build
 from unmask.training import Trainer
@@ -13,6 +15,12 @@ from unmask.training import Trainer
 def digits():
     """1,078 images to train on."""
     return load("digits", "train")
+
+
+@pytest.fixture(scope="session")
+def few(digits):
+    """The first 120 images to train on."""
+    return digits.take(np.arange(120))
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +47,9 @@ def linear(digits):
         pass
     model.zero_grad()
     return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The effort of an audit in which every stage runs, and none for long."""
+    return Effort(steps=5, draws=2, glance=20, few=20, queries=40, sample=40, search=3, shown=10)

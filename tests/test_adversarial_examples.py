@@ -1,4 +1,4 @@
-"""The adversarial examples of an audit: a file of the worst image of each, which no other or edited file replaces."""
+"""Adversarial examples: the worst image of each example is kept, and no other or edited file passes for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import safetensors.torch
@@ -14,20 +13,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import unmask
-from unmask.attacks import predict
+from unmask.attacks import Outcome, predict
+from unmask.auditing import audit
+from unmask.auditing.worst import Worst
 from unmask.reports import Report
-from unmask.reports.adversarial_examples import FORMAT, read
+from unmask.reports.adversarial_examples import read
 from unmask.reports.replay import replay
 
 EPSILON = 0.1
 
-quick_audit = partial(unmask.audit, effort=unmask.QUICK)
-
 
 @pytest.fixture(scope="module")
-def report(perceptron, held_out):
-    return quick_audit(perceptron, held_out.images[:80], held_out.labels[:80], epsilon=EPSILON)
+def report(perceptron, held_out, tiny):
+    return audit(perceptron, held_out.images[:80], held_out.labels[:80], EPSILON, effort=tiny)
 
 
 @pytest.fixture
@@ -37,10 +35,49 @@ def saved(report, tmp_path):
     return tmp_path / "report.safetensors"
 
 
+# --- the worst image
+
+
+def outcome(*rows):
+    """Of one-pixel images: each row is pixel, whether it is still right, and its margin."""
+    pixels, correct, margin = zip(*rows, strict=True)
+    images = torch.tensor(pixels).view(-1, 1, 1, 1)
+    return Outcome(images, 1 - torch.tensor(correct).long(), torch.tensor(correct), *2 * [torch.tensor(margin)])
+
+
+def test_the_worst_is_misclassified_before_right_and_then_by_margin():
+    worst = Worst(outcome((0.0, True, -9.0), (0.0, True, -9.0), (0.0, True, -9.0), (0.0, False, 0.1)))
+    worst.add(outcome((0.1, True, -1.0), (0.1, False, 0.5), (0.1, False, 0.5), (0.1, False, 9.0)))
+    worst.add(outcome((0.2, True, -2.0), (0.2, True, 3.0), (0.2, False, 0.7), (0.2, True, -9.0)))
+    assert worst.images.flatten().tolist() == pytest.approx([0.1, 0.1, 0.2, 0.0])
+    assert worst.attack.tolist() == [1, 1, 2, 0]
+    assert worst.correct.tolist() == [True, False, False, False]
+    assert worst.predictions.tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("factor", [2.0**-20, 2.0**10])
+def test_the_nearest_are_the_same_at_any_scale_of_logits(factor):
+    logits, labels = torch.randn(40, 10, dtype=torch.float64), torch.arange(40) % 10
+    nearest = []
+    for scale in (1.0, factor):
+        worst = Worst(Outcome.of(torch.zeros(40, 1, 1, 1, dtype=torch.float64), scale * logits, labels))
+        nearest.append(worst.nearest(0.25, among=torch.ones(40, dtype=torch.bool)))
+    assert len(nearest[0]) == 10
+    assert torch.equal(*nearest)
+
+
+def test_no_number_is_worse_than_a_right_answer_and_no_worse_than_a_wrong_one():
+    nan = float("nan")
+    worst = Worst(outcome((0.0, True, -9.0), (0.0, True, -9.0)))
+    worst.add(outcome((0.1, False, nan), (0.1, False, 0.5)))
+    worst.add(outcome((0.2, True, 3.0), (0.2, False, nan)))
+    assert worst.images.flatten().tolist() == pytest.approx([0.1, 0.1])
+
+
 # --- what an audit hands out
 
 
-def test_the_examples_of_an_audit_are_those_that_no_attack_left_correct(report, saved, perceptron, held_out):
+def test_the_adversarial_examples_of_an_audit_give_its_robust_accuracy(report, saved, perceptron, held_out):
     images, labels = held_out.images[:80], held_out.labels[:80]
     found = read(saved, report)
     held = torch.tensor(report.correct["robust"])
@@ -61,8 +98,8 @@ def test_the_examples_of_an_audit_are_those_that_no_attack_left_correct(report, 
     assert found.index[found.attack < 0].tolist() == unaided.tolist()
 
 
-def test_the_same_audit_gives_the_same_file(report, perceptron, held_out):
-    again = quick_audit(perceptron, held_out.images[:80], held_out.labels[:80], epsilon=EPSILON, batch_size=80)
+def test_the_same_audit_gives_the_same_file(report, perceptron, held_out, tiny):
+    again = audit(perceptron, held_out.images[:80], held_out.labels[:80], EPSILON, effort=tiny, batch_size=80)
     assert again.adversarial_examples == report.adversarial_examples
     assert hashlib.sha256(report.adversarial_examples).hexdigest() == report.adversarial_examples_digest
 
@@ -70,7 +107,7 @@ def test_the_same_audit_gives_the_same_file(report, perceptron, held_out):
 def test_the_file_says_itself_what_it_is(report, saved):
     with safetensors.safe_open(saved, framework="pt") as file:
         note = json.loads(file.metadata()["unmask"])
-    assert note["format"] == FORMAT
+    assert note["format"] == "unmask-evidence/1"
     assert note["epsilon"] == EPSILON
     assert note["attacks"] == [attack.name for attack in report.attacks]
 
@@ -80,14 +117,14 @@ def test_a_record_is_read_without_the_images(report, saved):
     assert again == report
     assert again.adversarial_examples == b""
     with pytest.raises(
-        ValueError, match=r"adversarial examples: expected a report that audit\(\) returned, got one read"
+        ValueError, match=r"adversarial examples: expected a report that audit\(\) returned, got one read from JSON"
     ):
         again.save_adversarial_examples(saved)
 
 
-def test_where_nothing_was_fooled_there_is_a_file_without_images(perceptron, held_out, tmp_path):
+def test_where_nothing_was_fooled_there_is_a_file_without_images(perceptron, held_out, tiny, tmp_path):
     images = held_out.images[:30]
-    report = quick_audit(perceptron, images, predict(perceptron, images), epsilon=0.0)
+    report = audit(perceptron, images, predict(perceptron, images), 0.0, effort=tiny)
     report.save_adversarial_examples(tmp_path / "report.safetensors")
     assert len(read(tmp_path / "report.safetensors", report).index) == 0
 
@@ -101,7 +138,7 @@ def test_a_report_that_names_no_examples_is_refused(report, saved):
 
 
 def test_a_missing_file_is_refused(report, tmp_path):
-    with pytest.raises(ValueError, match=r"none\.safetensors: no such file; expected the adversarial examples that"):
+    with pytest.raises(ValueError, match=r"none\.safetensors: no such file; expected the adversarial examples"):
         read(tmp_path / "none.safetensors", report)
 
 
@@ -112,21 +149,19 @@ def test_a_change_of_any_byte_is_noticed(data, report, tmp_path_factory):
     content = bytearray(report.adversarial_examples)
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
-    with pytest.raises(
-        ValueError, match=r"changed\.safetensors: expected SHA-256 [0-9a-f]{12}\.\.\., as the report says"
-    ):
+    with pytest.raises(ValueError, match=r"expected SHA-256 [0-9a-f]{12}\.\.\., as the report says"):
         read(path, report)
 
 
 def forged(report, change):
-    """Change the examples, and the digest in the report to fit them."""
+    """Examples that someone changed, and the report with the digest changed to fit it."""
     tensors = safetensors.torch.load(report.adversarial_examples)
     content = safetensors.torch.save({name: one.contiguous() for name, one in change(tensors).items()})
     return content, replace(report, adversarial_examples_digest=hashlib.sha256(content).hexdigest())
 
 
 FORGERIES = {
-    "one less": (lambda t: {name: one[1:] for name, one in t.items()}, "adversarial examples, as the report says"),
+    "one less": (lambda t: {name: one[1:] for name, one in t.items()}, "adversarial examples, as the report"),
     "whole pixels": (lambda t: t | {"clean": t["clean"].long()}, "floating images"),
     "another shape": (lambda t: t | {"adversarial": t["adversarial"][:, :, :4]}, "an adversarial image like each"),
     "another precision": (lambda t: t | {"adversarial": t["adversarial"].double()}, "an adversarial image like each"),
@@ -151,10 +186,10 @@ def test_examples_and_report_edited_together_are_still_checked(name, report, tmp
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", safetensors.torch.save({"weight": torch.zeros(2)})])
-def test_another_file_is_refused(content, report, tmp_path):
+def test_what_is_no_file_of_examples_is_refused(content, report, tmp_path):
     (tmp_path / "other").write_bytes(content)
     record = replace(report, adversarial_examples_digest=hashlib.sha256(content).hexdigest())
-    with pytest.raises(ValueError, match=rf"other: expected adversarial examples \({FORMAT}\), got "):
+    with pytest.raises(ValueError, match=r"other: expected adversarial examples \(unmask-evidence/1\), got "):
         read(tmp_path / "other", record)
 
 
@@ -167,6 +202,6 @@ def test_a_report_whose_figure_was_edited_is_refused(report, saved):
 # --- the digest of images
 
 
-def test_the_precision_of_the_model_does_not_change_the_images(report, perceptron, held_out):
+def test_the_precision_of_the_model_does_not_change_the_images(report, perceptron, held_out, tiny):
     task = held_out.images[:80], held_out.labels[:80]
-    assert quick_audit(copy.deepcopy(perceptron).double(), *task, epsilon=EPSILON).images_digest == report.images_digest
+    assert audit(copy.deepcopy(perceptron).double(), *task, EPSILON, effort=tiny).images_digest == report.images_digest

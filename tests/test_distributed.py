@@ -14,26 +14,26 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
-from unmask.attacks import FGSM, PGD, RFGSM, Trial
+from unmask.attacks import FGSM, PGD, RFGSM, evaluate
 from unmask.cli import main
 from unmask.data import load
 from unmask.models import build
 from unmask.models.weights import read_tensors, save_weights
 from unmask.numerics import Batches
 from unmask.training import Trainer
-from unmask.training.distributed import LOST, Spread, WorkerError, _first, join, launch, reporting
-from unmask.training.objectives import PRESETS, Adversarial, LogitDistance
+from unmask.training.distributed import join
+from unmask.training.objectives import Adversarial, LogitDistance
+from unmask.training.objectives import build as build_objective
 from unmask.training.watch import Rule, Watch
+
+pytestmark = pytest.mark.slow
 
 PLAIN = Trainer(updates=10, batch_size=30, learning_rate=0.01)  # 4 updates per epoch, and 2 in the last
 CASES = {
@@ -46,7 +46,9 @@ CASES = {
     "one row left": replace(
         PLAIN, batch_size=7, updates=20
     ),  # the 18th batch is one row, of which the second process has none
-    "float64": replace(PLAIN, batch_size=33, precision="float64", objective=PRESETS["rfgsm+clean"](0.1)),
+    "float64": replace(
+        PLAIN, batch_size=33, precision="float64", objective=build_objective("rfgsm+clean", epsilon=0.1)
+    ),
     "bf16-mixed": replace(PLAIN, precision="bf16-mixed"),
 }
 TOLERANCE = {"float64": 1e-12, "bf16-mixed": 0.005}
@@ -61,8 +63,8 @@ def perceptron(seed=0):
     return build("mlp", inputs=(1, 8, 8), classes=10, widths=(16,), seed=seed)
 
 
-def trial(batches):
-    return Trial(attacks=[FGSM(epsilon=0.1), PGD(epsilon=0.1, steps=5)], batches=batches)
+def attacked(model, images, labels, batches):
+    return evaluate(model, images, labels, [FGSM(0.1), PGD(0.1, steps=5)], batches=batches)
 
 
 def random_parts():
@@ -91,7 +93,7 @@ def work(folder):
         save_weights(model, own / f"{name}.safetensors")
     list(PLAIN(model := perceptron(), data, spread=spread))
     for count in (51, 1):
-        outcome = trial(spread.batches(Batches(size=16)))(model, data.images[:count], data.labels[:count])
+        outcome = attacked(model, data.images[:count], data.labels[:count], spread.batches(Batches(size=16)))
         np.savez(own / f"outcome {count}.npz", **{name: one.numpy() for name, one in outcome._asdict().items()})
     notes = {"curves": curves, "watched": watched(spread, data), "stopped": stopped(spread, data)}
     uneven_passes(spread, data, own)
@@ -115,7 +117,7 @@ def watched(spread, data):
 def stopped(spread, data):
     """A rule that is soon broken: with batch norm, each process alone would read numbers of its own."""
     watch = replace(watching(data), rule=Rule(gap=0.01, fall=0.01))
-    trainer = replace(PLAIN, updates=200, objective=PRESETS["fgsm"](0.1))
+    trainer = replace(PLAIN, updates=200, objective=build_objective("fgsm", epsilon=0.1))
     *_, last = trainer(random_parts(), data, watch=watch, spread=spread)
     return [last.update, last.returned_to, watch.state_dict()["readings"].tolist()]
 
@@ -236,7 +238,7 @@ def test_all_processes_stop_where_masking_is_called(notes):
 def test_outcomes_are_those_of_one_process_in_their_order(count, done):
     data = few()
     list(PLAIN(model := perceptron(), data))
-    alone = trial(Batches(size=16))(model, data.images[:count], data.labels[:count])
+    alone = attacked(model, data.images[:count], data.labels[:count], Batches(size=16))
     for rank in "01":
         found = np.load(done / rank / f"outcome {count}.npz")
         assert found["predictions"].tolist() == alone.predictions.tolist()
@@ -259,21 +261,6 @@ def test_the_command_splits_the_images_and_says_what_one_process_says(done, tmp_
     with np.load(tmp_path / "one.npz") as left, np.load(tmp_path / "two.npz") as right:
         assert left["labels"].tolist() == right["labels"].tolist()
         np.testing.assert_allclose(left["images"], right["images"], atol=1e-5)
-
-
-# --- the split
-
-
-@settings(max_examples=30)
-@given(rows=st.integers(1, 40), size=st.integers(1, 9))
-def test_every_row_counts_once(rows, size):
-    batch = torch.randperm(rows)
-    losses = torch.rand(rows, dtype=torch.float64)
-    shares = [Spread(fabric=SimpleNamespace(world_size=size, global_rank=rank)).share(batch) for rank in range(size)]
-    assert torch.equal(torch.cat([own for own, weight in shares if weight]), batch)
-    assert all(len(own) for own, _ in shares)
-    mean = sum(weight * losses[own].mean() for own, weight in shares) / size
-    assert mean.item() == pytest.approx(losses.mean().item())
 
 
 # --- a process that is gone
@@ -316,29 +303,9 @@ def test_a_killed_process_ends_the_run_in_one_line_and_the_run_can_be_resumed(tm
     torch.testing.assert_close(resumed, through, rtol=0, atol=1e-4)
 
 
-def failure(code, message="", at=100):
-    return SimpleNamespace(exitcode=code, message=message, timestamp=at)
-
-
-@pytest.mark.parametrize(
-    ("failures", "code", "said"),
-    [
-        ({0: failure(-15), 1: failure(-9, at=101)}, -9, "rank 1: its process was killed by SIGKILL, and the others"),
-        ({0: failure(LOST, "it lost touch", 99), 1: failure(-9)}, -9, "rank 1: its process was killed by SIGKILL"),
-        ({0: failure(LOST, "it lost touch", 99), 1: failure(1, "out of memory")}, 1, "rank 1: out of memory"),
-        ({1: failure(2, "data: none"), 0: failure(2, "data: none", 99)}, 2, "rank 0: data: none"),
-        ({3: failure(LOST, "it lost touch with another")}, LOST, "rank 3: it lost touch with another"),
-    ],
-)
-def test_the_process_with_which_it_began_is_named(failures, code, said):
-    error = _first(failures)
-    assert isinstance(error, WorkerError)
-    assert str(error).startswith(said)
-    assert error.code == code
-
-
 def test_a_process_ends_with_the_one_that_started_it():
-    child = "import time; from unmask.training.distributed import end_with_parent; end_with_parent(); print(); time.sleep(60)"
+    module = "unmask.training.distributed"
+    child = f"import time; from {module} import end_with_parent; end_with_parent(); print(); time.sleep(60)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-uc', {child!r}])"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         parent.stdout.readline()
@@ -346,43 +313,3 @@ def test_a_process_ends_with_the_one_that_started_it():
         begun = time.monotonic()
         parent.stdout.read()  # till nobody can write to it any more
     assert time.monotonic() - begun < 30
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (ValueError("data:\n none"), 2, "data: none"),
-        (RuntimeError("[x/gloo/pair.cc] Closed by peer. See"), LOST, "it lost touch with another process ([x/gloo/"),
-    ],
-)
-def test_what_went_wrong_is_left_to_the_launcher(error, code, message, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
-    with pytest.raises(SystemExit) as caught, reporting(lambda error: 2):
-        raise error
-    assert caught.value.code == code
-    assert json.loads((tmp_path / "error.json").read_text())["message"].startswith(message)
-    monkeypatch.delenv("TORCHELASTIC_ERROR_FILE")
-    with pytest.raises(type(error)), reporting(lambda error: 2):
-        raise error
-
-
-# --- it refuses what cannot work
-
-
-def test_without_lightning_fabric_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
-    with pytest.raises(ValueError, match=r"devices: several need lightning-fabric; install unmask\[fabric\]"):
-        join(accelerator="cpu", devices=2, nodes=1, strategy="ddp")
-
-
-def test_the_launcher_must_have_started_as_many(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(ValueError, match="devices and nodes: expected 3 processes, as were started, got 2 x 1"):
-        join(accelerator="cpu", devices=2, nodes=1, strategy="ddp")
-
-
-def test_several_machines_must_know_where_to_meet(monkeypatch):
-    monkeypatch.setenv("MASTER_ADDR", "localhost")
-    monkeypatch.delenv("NODE_RANK", raising=False)
-    with pytest.raises(ValueError, match="nodes: expected MASTER_PORT, NODE_RANK in the environment of each; or use"):
-        launch([], devices=1, nodes=2)

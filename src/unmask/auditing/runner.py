@@ -15,11 +15,11 @@ from unmask.auditing import curves, search
 from unmask.auditing.clock import Progress
 from unmask.auditing.context import Context, prepare
 from unmask.auditing.effort import FULL, Effort
-from unmask.auditing.evaluator import Entry, Omission, OutOfTimeError, Trial
+from unmask.auditing.evaluator import Entry, Omission, OutOfTimeError, RefusedError
 from unmask.auditing.probes import Probe, probes_for
 from unmask.auditing.report_data import environment, examples, log_odds_histogram, loss_surfaces
 from unmask.auditing.search import NO_TIME
-from unmask.auditing.trials import RefusedError
+from unmask.auditing.trial import Trial
 from unmask.auditing.verdict import decide
 from unmask.auditing.worst import adversarial_examples, evaluated_again
 from unmask.numerics import Model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -10,9 +10,10 @@ from torch import Tensor
 from unmask.attacks import APGD, EOT, FGSM, FRSM, PGD, RFGSM, Attack, Square, TargetedAPGD, as_attack
 from unmask.attacks.attack import FORWARD
 from unmask.auditing.effort import Effort
-from unmask.auditing.evaluator import Evaluator, Proxy, Trial
+from unmask.auditing.evaluator import Evaluator, RefusedError
+from unmask.auditing.trial import Proxy, Trial
 from unmask.losses import RivalMargin, log_odds
-from unmask.numerics import Model, derive_seed, out_of_memory
+from unmask.numerics import Model, derive_seed
 
 EOT_STEPS, EOT_DRAWS = 10, 16
 """Steps along a gradient averaged over so many draws: half the budget to get there, half to know the way."""
@@ -75,7 +76,8 @@ class Trials:
     def __post_init__(self) -> None:
         trial, epsilon, steps, draws = self.evaluator.trial, self.epsilon, self.effort.steps, self.effort.draws
         step = FGSM(epsilon, loss=log_odds)
-        self.clean = trial("no attack", unchanged, keep_images=True)
+        nothing = as_attack(unchanged, cost=FORWARD, needs_gradients=False)
+        self.clean = trial("no attack", nothing, keep_images=True)
         self.one = trial("one step, log-odds", step)
         self.sound = self.one if self.gradients else self.queries(SCORES)
         self.reference_on_logits = trial("reference, on log probabilities", self.reference)
@@ -137,33 +139,16 @@ class Trials:
         return self.evaluator.trial(f"{EOT_STEPS} steps of {EOT_DRAWS} draws, {how}", attack, proxy=mean)
 
     def reference_with(self, name: str, **settings: float) -> Trial:
-        """The reference attack with some settings changed, on what the user handed over; it is to be run unrecorded."""
-        attack = as_attack(_changed(self.reference, settings), cost=self.reference.cost)
-        return Trial(name=name, attacks=(attack,), proxy=self.given)
+        """The reference attack with some settings changed, on what the user handed over; it is to be run unrecorded.
 
-
-class RefusedError(Exception):
-    """The reference attack with changed settings, such as another epsilon or fewer steps, fails.
-
-    Example:
-        >>> str(RefusedError("ValueError: eps must be above 0"))
-        'ValueError: eps must be above 0'
-    """
-
-
-def _changed(reference: Attack, settings: dict[str, float]) -> Callable[[Model, Tensor, Tensor], Tensor]:
-    """The reference attack with other settings: that it then fails is no fault of who gave the original."""
-    attack = reference.replace(**settings)
-
-    def attempt(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+        Raises:
+            RefusedError: the attack does not take these settings.
+        """
         try:
-            return attack(model, images, labels)
-        except Exception as error:  # it may be anybody's code
-            if isinstance(error, RuntimeError) and out_of_memory(error):
-                raise
+            attack = self.reference.replace(**settings)
+        except Exception as error:  # the checks of anybody's settings
             raise RefusedError(f"{type(error).__name__}: {error}") from error
-
-    return attempt
+        return Trial(name=name, attacks=(attack,), proxy=self.given)
 
 
 def unchanged(model: Model, images: Tensor, labels: Tensor) -> Tensor:

@@ -181,6 +181,7 @@ class Trainer(Settings):
 def _check_fits(model: nn.Module, data: Dataset) -> None:
     """Call the model on two images; refuse one that is not made for such data, or that has a softmax."""
     device = next(model.parameters()).device
-    tried = preflight(model, data.images[:2], data.labels[:2], batches=Batches(device=device), classes=len(data.classes))
+    batches, classes = Batches(device=device), len(data.classes)
+    tried = preflight(model, data.images[:2], data.labels[:2], batches=batches, classes=classes)
     if isinstance(tried.model, LogProbabilities):
         raise ValueError("model: expected logits, got probabilities; leave its softmax out")

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from unmask.attacks import Attack, attacked, logits_of
 from unmask.auditing.context import Context
-from unmask.auditing.evaluator import Trial
 from unmask.auditing.probes.probe import Probe
+from unmask.auditing.trial import Trial
 from unmask.numerics import Model
 from unmask.reports.record import Finding
 
@@ -48,8 +48,8 @@ class Leaking(Probe):
         further = many.loss.double() - one.loss.double()
 
         def distance_of(images: Tensor, labels: Tensor) -> Tensor:
-            steps = (trial.attacks[0] for trial in (trials.one, trials.started))
-            single, started = (_logits(context.model, step, images, labels) for step in steps)
+            single = _logits(context.model, trials.one.attacks[0], images, labels)
+            started = _logits(context.model, trials.started.attacks[0], images, labels)
             apart: Tensor = (single - started).norm(dim=1)
             return apart
 

@@ -7,7 +7,7 @@ from inspect import Parameter, signature
 from typing import Any
 
 from unmask.attacks import FGSM, PGD, RFGSM, RSFGSM
-from unmask.losses import LOSSES, Loss, cross_entropy
+from unmask.losses import LOSSES, Loss
 from unmask.training.objectives.adversarial import Adversarial, Mixture, Normal
 from unmask.training.objectives.alignment import GradAlign
 from unmask.training.objectives.distance import LogitDistance, StepDistance
@@ -20,37 +20,30 @@ from unmask.training.objectives.objective import Objective, changed
 __all__ = ["OBJECTIVES", "build", "needs"]
 
 
-def _fgsm(epsilon: str | float) -> FGSM:
-    return FGSM(epsilon=epsilon, loss=cross_entropy)  # type: ignore[arg-type]
-
-
-def _rfgsm(epsilon: str | float) -> RFGSM:
-    return RFGSM(epsilon=epsilon, loss=cross_entropy)  # type: ignore[arg-type]
-
-
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "normal": Normal,
-    "fgsm": lambda epsilon: Adversarial(attack=_fgsm(epsilon)),
-    "fgsm+clean": lambda epsilon: Adversarial(attack=_fgsm(epsilon), clean_weight=0.5),
-    "rfgsm": lambda epsilon: Adversarial(attack=_rfgsm(epsilon)),
-    "rfgsm+clean": lambda epsilon: Adversarial(attack=_rfgsm(epsilon), clean_weight=0.5),
-    "rfgsm+fgsm": lambda epsilon: Mixture(attacks=(_fgsm(epsilon), _rfgsm(epsilon))),
-    "pgd": lambda epsilon: Adversarial(attack=PGD(epsilon=epsilon, loss=cross_entropy, keep="last")),
+    "fgsm": lambda epsilon: Adversarial(attack=FGSM(epsilon)),
+    "fgsm+clean": lambda epsilon: Adversarial(attack=FGSM(epsilon), clean_weight=0.5),
+    "rfgsm": lambda epsilon: Adversarial(attack=RFGSM(epsilon)),
+    "rfgsm+clean": lambda epsilon: Adversarial(attack=RFGSM(epsilon), clean_weight=0.5),
+    "rfgsm+fgsm": lambda epsilon: Mixture(attacks=(FGSM(epsilon), RFGSM(epsilon))),
+    "pgd": lambda epsilon: Adversarial(attack=PGD(epsilon, keep="last")),
     "logit-distance": LogitDistance,
     "lambda0": lambda epsilon: LogitDistance(epsilon, weight=0.0),
     "step-distance": StepDistance,
-    "rs-fgsm": lambda epsilon: Adversarial(attack=RSFGSM(epsilon=epsilon, loss=cross_entropy)),
+    "rs-fgsm": lambda epsilon: Adversarial(attack=RSFGSM(epsilon)),
     "n-fgsm": lambda epsilon: Adversarial(attack=NFGSM(epsilon)),
     "gradalign": GradAlign,
     "gat": GuidedAdversarial,
-    "ensemble": lambda epsilon, sources: Ensemble(attack=_fgsm(epsilon), sources=sources),
+    "ensemble": lambda epsilon, sources: Ensemble(attack=FGSM(epsilon), sources=sources),
     "tempered": Tempered,
     "distilled": Distilled,
 }
 """The function that makes each objective, by name; its parameters without a default are what the objective needs.
 
-Attacks have the papers' loss, cross entropy, as ``unmask.attacks`` has it; objectives with a loss of their own have
-their class's default. ``build`` gives them another."""
+Attacks have the loss that ``unmask.attacks`` gives them, the papers' cross entropy; objectives with a loss of their own
+have their class's default. ``build`` gives them another. A new objective is a class in a file of its own and a line
+here."""
 
 
 def needs(name: str) -> tuple[str, ...]:

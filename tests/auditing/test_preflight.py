@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from unmask.attacks.trial import predict
 
 from unmask.adapters import black_box
-from unmask.attacks.trial import predict
 from unmask.auditing.preflight import LogProbabilities, examine, gather
 from unmask.gradients import input_gradient
 from unmask.models.masked import SoftmaxOutput

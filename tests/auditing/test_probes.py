@@ -1,0 +1,124 @@
+"""The list of probes: each declares itself, and all that is told of them follows from the list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pytest
+import torch
+
+from unmask.adapters import black_box
+from unmask.auditing import PROBES, Probe, probes, search
+from unmask.auditing.search import stages
+from unmask.reports.record import Finding
+
+
+def test_names_are_unique():
+    assert len({probe.name for probe in PROBES}) == len(PROBES)
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_probe_declares_itself(probe):
+    assert isinstance(probe, Probe)
+    assert {"name", "threshold", "needs_gradients", "calls_for_queries"} <= {one.name for one in fields(probe)}
+    assert probe.name
+    assert probe.threshold > 0
+    assert isinstance(probe.needs_gradients, bool)
+    assert isinstance(probe.calls_for_queries, bool)
+    assert type(probe).__call__ is not Probe.__call__
+
+
+@pytest.fixture
+def opaque(perceptron):
+    """The perceptron as a model that gives no gradients."""
+    return black_box(lambda images: perceptron(torch.from_numpy(images)).detach().numpy())
+
+
+def test_probes_that_need_no_gradients_run_without_any(opaque, context_of):
+    context = context_of(opaque)
+    context.evaluator.run(context.trials.clean)
+    asked = [probe for probe in PROBES if not probe.needs_gradients and probe.skip(context) is None]
+    assert {probe(context).name for probe in asked} == {probe.name for probe in asked}
+    assert len(asked) > 3
+
+
+def test_model_without_gradients_gets_a_reason_for_each_probe(opaque, tiny_audit, task):
+    report = tiny_audit(opaque, reference=lambda model, images, labels: images)
+    missing = {probe.name for probe in PROBES if probe.needs_gradients}
+    assert {name for name, reason in report.not_run.items() if reason == "no gradients"} == missing
+    assert report.not_run["outputs are probabilities"] == "scores serve a search as well"
+    assert {finding.name for finding in report.findings} <= {probe.name for probe in PROBES} - missing
+    assert report.verdict == "inconclusive"
+    assert f"{len(missing)} checks could not be run (no gradients)" in report.decision.reason
+
+
+# --- a new probe is a line in the list
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bright(Probe):
+    """Symptom: images are bright. It stands for a probe that somebody adds."""
+
+    name: str = "bright images"
+    threshold: float = 0.01
+    calls_for_queries: bool = True
+
+    def trials(self, context):
+        """Return a trial of its own."""
+        return [context.trials.queries(123)]
+
+    def __call__(self, context):
+        """Measure the mean pixel."""
+        value = float(context.evaluator.images.mean())
+        return Finding(
+            name=self.name,
+            kind="symptom",
+            value=value,
+            threshold=self.threshold,
+            fired=value > self.threshold,
+            symptom="Images are bright.",
+            remedy="",
+            control="",
+            before=[],
+            after=[],
+            advice="",
+        )
+
+
+@pytest.fixture
+def with_bright(monkeypatch):
+    """The list of probes, with one more."""
+    for module in (probes, search):
+        monkeypatch.setattr(module, "PROBES", (*PROBES, Bright()))
+
+
+def test_new_probe_is_asked_and_its_cost_foreseen(tiny_audit, perceptron, last_context, task, monkeypatch, request):
+    tiny_audit(perceptron)
+    request.getfixturevalue("with_bright")
+    report = tiny_audit(perceptron)
+    assert report.findings[-1].name == "bright images"
+    before, after = (context.evaluator.clock.expected for context in last_context)
+    assert after - before == pytest.approx(last_context[-1].trials.queries(123).cost * len(task[0]))
+
+
+@pytest.mark.usefixtures("with_bright")
+def test_new_probe_calls_for_queries_in_the_search(context_of, perceptron):
+    context = context_of(perceptron)
+    context.evaluator.run(context.trials.clean)
+    found, last = [Bright()(context)], context.trials.queries(context.effort.queries).name
+    assert last in [stage.trial.name for stage in stages(context, found)]
+    assert last not in [stage.trial.name for stage in stages(context, [])]
+
+
+@pytest.mark.usefixtures("with_bright")
+def test_new_probe_that_needs_gradients_is_listed_as_not_run_for_a_black_box(opaque, tiny_audit):
+    report = tiny_audit(opaque, reference=lambda model, images, labels: images)
+    assert report.not_run["bright images"] == "no gradients"
+
+
+def test_finding_of_every_probe_is_in_the_report(tiny_plain, context_of, perceptron):
+    context = context_of(perceptron)
+    asked = [probe.name for probe in PROBES if probe.skip(context) is None]
+    assert [finding.name for finding in tiny_plain.findings] == asked
+    assert np.isfinite([finding.value for finding in tiny_plain.findings]).all()
