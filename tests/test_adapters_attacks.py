@@ -21,6 +21,8 @@ from unmask.attacks import PGD, Attack, predict
 from unmask.gradients import NoGradientError
 from unmask.losses import cross_entropy
 
+pytestmark = pytest.mark.slow
+
 EPSILON = 0.1
 
 quick_audit = partial(unmask.audit, effort=unmask.QUICK)

@@ -12,10 +12,13 @@ from test_report_page import HOSTILE, poison
 from unmask.reports import write_page
 from unmask.reports.record import AuditRecord, revive
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's package chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install Debian's package chromium"),
+]
 
 FOUND = ("FGSM with log-odds", "PGD", "PGD", None, "PGD", None)
-"""Which attack found each example."""
+"""The attack that found each example."""
 
 
 def browsable():
@@ -107,7 +110,7 @@ def test_nothing_goes_wrong_and_nothing_is_asked_for(name, script, pages, browse
 
 
 def test_the_page_may_ask_for_nothing(pages, browser):
-    """What somebody managed to smuggle in would be refused."""
+    """Foreign content in it would be refused."""
     browser.open(pages["one"])
     browser.evaluate("""(() => {
       const add = (tag, set) => document.body.append(Object.assign(document.createElement(tag), set));

@@ -22,8 +22,9 @@ def demo(out: Path) -> None:
 
     Needs no data and no GPU; takes a minute or two on two cores.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from unmask import demo as candidates
     from unmask.reports import SUMMARY_COLUMNS, answer, summary_rows, write_page
@@ -35,7 +36,8 @@ def demo(out: Path) -> None:
             reports.append(report)
             click.echo(f"{report.model_name}: {answer(report)}")
             report.to_json(out / f"{len(reports)}.json")
-    table = Table(*SUMMARY_COLUMNS, title=f"Digits, L-infinity epsilon {candidates.EPSILON}")
+    columns = [Column(name, overflow="fold") for name in SUMMARY_COLUMNS]
+    table = Table(*columns, box=SIMPLE_HEAD, title=f"Digits, L-infinity epsilon {candidates.EPSILON}")
     for row in summary_rows(reports):
         table.add_row(*row)
     Console().print(table)
