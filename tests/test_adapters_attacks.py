@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import nn
 
+import unmask
 from unmask.adapters import art_attack, black_box, foolbox_attack, torchattacks_attack
 from unmask.adapters.wrapped import WrappedModel, isolated
-from unmask.attacks import PGD, predict
+from unmask.attacks import PGD, Attack, predict
 from unmask.gradients import NoGradientError
 from unmask.losses import cross_entropy
 

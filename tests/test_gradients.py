@@ -124,7 +124,7 @@ def test_a_saturated_loss_promises_half_of_its_rise():
     images = torch.full((1, 1, 1, 2), 0.5)
     images[..., 0] = 0.6
     direction = torch.tensor([-1.0, 1.0]).view(1, 1, 1, 1, 2)
-    model = lambda x: 300 * x.flatten(1)
+    model = lambda x: 300 * x.flatten(1)  # noqa: E731
     slopes = directional_derivatives(model, images, torch.tensor([0]), direction, loss=cross_entropy)
     torch.testing.assert_close(2 * slopes.promised, slopes.measured, rtol=0.1, atol=0)
 

@@ -58,7 +58,7 @@ def test_an_unknown_name_is_refused_as_python_does():
 def test_a_function_stays_one_after_every_module_is_imported():
     """No submodule has the name of a function of the package."""
     code = "import unmask, unmask.cli, unmask.auditing, unmask.reports, unmask.demo; print(callable(unmask.audit))"
-    names = [name for name in ("audit", "compare", "verify", "evaluate", "as_attack")]
+    names = ["audit", "compare", "verify", "evaluate", "as_attack"]
     code += f"; print(all(callable(getattr(unmask, name)) for name in {names}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["True", "True"]

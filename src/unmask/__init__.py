@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-__all__ = [  # in the order of dir()
+__all__ = [  # noqa: RUF022  # in the order of dir()
     "Effort",
     "FULL",
     "QUICK",

@@ -120,7 +120,7 @@ def test_operations_that_stop_the_gradient_are_found_and_replaced(perceptron, fe
     """
     front, expected = FRONTS[name]
     images, labels = few
-    model = lambda x: perceptron(front(x))
+    model = lambda x: perceptron(front(x))  # noqa: E731
     proxy = bpda(model)
     assert torch.equal(proxy(images.clone().requires_grad_()), model(images))
     assert set(proxy.replaced) == expected
@@ -143,7 +143,7 @@ JUMPS = {
 def test_a_jump_adds_its_height_times_the_slope(kind):
     z = torch.randn(3, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     activation = JUMPS[kind]
-    model = lambda x: torch.stack([activation(x.flatten(1)).sum(1), 0 * x.sum((1, 2, 3))], dim=1)
+    model = lambda x: torch.stack([activation(x.flatten(1)).sum(1), 0 * x.sum((1, 2, 3))], dim=1)  # noqa: E731
     images = z.view(3, 1, 1, 40).requires_grad_()
     (gradient,) = torch.autograd.grad(bpda(model)(images)[:, 0].sum(), images)
     distance = z.detach() - 0.5

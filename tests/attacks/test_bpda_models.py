@@ -130,7 +130,7 @@ def by_hand(x):
     ids=["relu of sign", "comparison", "where"],
 )
 def test_thermometers_are_read_however_they_are_written(trained, few, encode):
-    model = lambda x: trained["thermometer"].model(encode(x))
+    model = lambda x: trained["thermometer"].model(encode(x))  # noqa: E731
     assert torch.equal(model(few[0]), trained["thermometer"](few[0]))
     usual = input_gradient(bpda(trained["thermometer"]), *few).gradient
     torch.testing.assert_close(input_gradient(bpda(model), *few).gradient, usual, rtol=1e-4, atol=1e-5)

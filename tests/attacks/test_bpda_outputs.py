@@ -44,7 +44,7 @@ def test_the_input_of_a_final_squashing_is_returned(perceptron, few, kind):
     "inner", [lambda z: z.softmax(1).log(), lambda z: 2 * z.softmax(1), lambda z: z.softmax(1) @ torch.eye(10)[:, :9]]
 )
 def test_other_outputs_of_a_softmax_stay(perceptron, few, inner):
-    model = lambda x: inner(perceptron(x) / 4)
+    model = lambda x: inner(perceptron(x) / 4)  # noqa: E731
     proxy = bpda(model)
     assert torch.equal(proxy(few[0].clone().requires_grad_()), model(few[0]))
     assert not proxy.replaced
@@ -132,7 +132,7 @@ def test_random_numbers_are_the_models_own(perceptron, few):
 
 
 def test_parts_outside_torch_are_not_replaced(perceptron, few):
-    model = lambda x: perceptron(torch.from_numpy((x.detach().numpy() * 15).round() / 15))
+    model = lambda x: perceptron(torch.from_numpy((x.detach().numpy() * 15).round() / 15))  # noqa: E731
     proxy = bpda(model)
     assert torch.equal(proxy(few[0].clone().requires_grad_()), model(few[0]))
     assert not proxy.replaced

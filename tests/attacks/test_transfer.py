@@ -14,7 +14,7 @@ from unmask.models.masked import ZeroBackward
 
 
 def test_the_attack_is_made_on_the_proxy_and_only_the_proxy(perceptron, few):
-    inverted = lambda x: -perceptron(x)
+    inverted = lambda x: -perceptron(x)  # noqa: E731
     attack = Transfer(attack=FGSM(0.1), proxy=lambda model: inverted)
     found = attack(perceptron, *few)
     assert torch.equal(found, FGSM(0.1)(inverted, *few))

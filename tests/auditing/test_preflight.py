@@ -133,7 +133,7 @@ class NoWayBack(torch.autograd.Function):
 
 @pytest.mark.parametrize("operation", [lambda x: x // 0.25, lambda x: torch.heaviside(x, x), NoWayBack.apply])
 def test_a_missing_backward_pass_is_noted_and_gives_gradients_of_zero(operation):
-    model = lambda images: flat(operation(images))
+    model = lambda images: flat(operation(images))  # noqa: E731
     subject = look(model)
     assert subject.gradients
     assert subject.notes[0].startswith("The model's backward pass fails (")

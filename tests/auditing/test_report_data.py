@@ -117,7 +117,7 @@ def test_a_random_model_has_the_same_surface_twice(linear, held_out):
 def test_a_surface_that_is_not_finite_is_left_out(linear, task):
     steep = nn.Sequential(copy.deepcopy(linear), nn.Hardtanh(-1e30, 1e30)).double()
     images, labels = task
-    broken = lambda x: torch.where((x - images[0]).abs().amax((1, 2, 3))[:, None] > 0.05, math.nan, steep(x))
+    broken = lambda x: torch.where((x - images[0]).abs().amax((1, 2, 3))[:, None] > 0.05, math.nan, steep(x))  # noqa: E731
     assert [one.index for one in around(broken, task, rows=[0])] == []
     assert len(around(steep, (images, labels), rows=[0])) == 1
 

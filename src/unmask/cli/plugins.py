@@ -27,7 +27,7 @@ class LazyCommand(click.Command):
         'Audit models.'
     """
 
-    def __init__(self, name: str, entry: EntryPoint | None, *, help: str) -> None:  # click's word
+    def __init__(self, name: str, entry: EntryPoint | None, *, help: str) -> None:  # noqa: A002  # click's word
         """Make a command of an entry point, or of none where its distribution is not installed."""
         super().__init__(name, help=help)
         self.entry = entry

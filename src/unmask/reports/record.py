@@ -81,8 +81,9 @@ class AuditRecord:
     Example:
         >>> share = Proportion(count=9, total=10, low=0.55, high=0.99)
         >>> AuditRecord(
-        ...     model_name="net", data_name="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM", clean=share,
-        ...     claimed=share, robust=share, decision=Verdict(answer="not masked", reason=""), findings=[], attacks=[],
+        ...     model_name="net", data_name="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM",
+        ...     clean=share, claimed=share, robust=share, decision=Verdict(answer="not masked", reason=""), findings=[],
+        ...     attacks=[],
         ... ).verdict
         'not masked'
     """
