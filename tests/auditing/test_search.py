@@ -41,9 +41,7 @@ def test_cause_of_a_symptom_is_avoided_by_its_proxy(context_of, perceptron):
     assert set(proxies_of(context, "non-differentiable operations")) == {
         "the BPDA model, with a median lead of 10 nats"
     }
-    assert set(proxies_of(context, "randomness")) == {
-        "the model, averaged over 8 draws, with a median lead of 10 nats"
-    }
+    assert set(proxies_of(context, "randomness")) == {"the model, averaged over 8 draws, with a median lead of 10 nats"}
     assert "a surrogate trained on the model's answers" in proxies_of(context, "vanishing gradients")
 
 
