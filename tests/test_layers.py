@@ -21,10 +21,11 @@ LAYER = {"unmask": -1} | {name: int(layer) for name, _, layer in ROWS} | {"__mai
 HEAVY = {"torch", "numpy", "scipy", "matplotlib", "sklearn", "jinja2"}
 LIGHT = {
     "import unmask": HEAVY | {"click", "rich"},
+    "import unmask; dir(unmask); unmask.Report; unmask.compare": HEAVY | {"click", "rich"},
     "import unmask.reports.record": HEAVY | {"click", "rich"},
     "import unmask.reports": {"torch", "sklearn"},
     "import unmask.adapters": {"foolbox", "torchattacks", "art", "onnxruntime", "transformers", "timm"},
-    "import unmask.cli; unmask.cli.main(['--help'], standalone_mode=False)": HEAVY,
+    "import unmask.cli; unmask.cli.main(['--help'], standalone_mode=False)": HEAVY | {"unmask_experiments"},
 }
 
 ROOT = Path(unmask.__file__).parent
