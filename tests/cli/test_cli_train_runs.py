@@ -69,6 +69,7 @@ def test_it_is_said_at_once_that_a_training_is_stuck(tmp_path):
     assert lines[0].startswith("epoch 1: update 500, loss")
 
 
+@pytest.mark.slow
 def test_masking_is_watched(tmp_path):
     settings = ["train", "mlp", "--widths", 128, *DATA, "--objective", "fgsm", "--epsilon", 0.4, "--lr", 0.02]
     run = [*settings, "--batch-size", 64, "--updates", 1000, "--watch", 50, "--out", tmp_path]
