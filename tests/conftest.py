@@ -52,4 +52,4 @@ def linear(digits):
 @pytest.fixture(scope="session")
 def tiny():
     """The effort of an audit in which every stage runs, and none for long."""
-    return Effort(steps=5, draws=2, glance=20, few=20, queries=40, sample=40, search=3, shown=10)
+    return Effort(steps=5, draws=2, glance=20, few=20, queries=40, sample=40, search=1, shown=10)

@@ -57,7 +57,7 @@ class Rippled(nn.Module):
 
 
 class Snapped(nn.Module):
-    """Errors where an image has darkened by 0.4 to 0.95 of epsilon and none beyond, so that only a whole step misses."""
+    """A model that errs where an image has darkened by 0.4 to 0.95 of epsilon: only a whole step misses that."""
 
     def forward(self, images):
         darker = (0.5 - images).flatten(1).mean(1) / SNAP

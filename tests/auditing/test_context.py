@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from audit_cases import Counting
@@ -27,11 +29,13 @@ def test_making_a_context_runs_no_trial(context_of, perceptron):
 
 def test_no_probe_computes_what_the_context_has(context_of, perceptron, monkeypatch):
     computed = []
+
+    def noted(name, function, *given):
+        computed.append(name)
+        return function(*given)
+
     for name in COMPUTED:
-        whole = getattr(context, name)
-        monkeypatch.setattr(
-            context, name, lambda *given, whole=whole, name=name: (computed.append(name), whole(*given))[1]
-        )
+        monkeypatch.setattr(context, name, partial(noted, name, getattr(context, name)))
     made = context_of(Quantised(perceptron))
     assert tuple(computed) == COMPUTED
     made.evaluator.run(made.trials.clean)

@@ -161,7 +161,7 @@ def test_judge_decides_in_place_of_the_model():
 
 def test_attack_that_exceeds_the_threat_model_is_refused():
     evaluator = evaluator_of()
-    with pytest.raises(ValueError, match="too far: expected images in .* within epsilon 0.06, got pixels moved by 0.1"):
+    with pytest.raises(ValueError, match=r"too far: expected images in .* within epsilon 0.06, got pixels moved"):
         evaluator.run(evaluator.trial("too far", lambda m, x, y: x + 0.1))
     assert len(evaluator.entries) == 1
 
@@ -227,9 +227,7 @@ def test_trial_that_takes_too_long_is_not_begun():
     assert len(evaluator.run(first).correct) == 20  # what was run costs nothing
 
 
-def test_omission_has_a_name_a_reason_and_whether_it_leaves_the_verdict_open(
-    context_of, perceptron, last_context, task
-):
+def test_omission_says_whether_it_leaves_the_verdict_open(perceptron, last_context, task):
     opaque = black_box(lambda images: perceptron(torch.from_numpy(images)).detach().numpy())
     runner.audit(opaque, task[0][:20], task[1][:20], epsilon=0.1, budget=1e-9)
     noted = last_context[-1].evaluator.not_run

@@ -45,7 +45,7 @@ class Recording(nn.Module):
 
 def deepest(model, task, effort):
     """Return the longest way to the model in an audit of it."""
-    audit(model, *task, epsilon=0.1, effort=effort)
+    audit(model, task[0][:40], task[1][:40], epsilon=0.1, effort=effort)
     assert {stack[0] for stack in model.stacks} == {"audit"}
     return max(model.stacks, key=len)
 

@@ -1,4 +1,4 @@
-"""What is audited: images from anywhere, and a model that is looked at before it is attacked."""
+"""The preflight: images from anywhere, and checks on the model and a surrogate before anything is attacked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from unmask.attacks.trial import predict
 
 from unmask.adapters import black_box
-from unmask.auditing.preflight import LogProbabilities, examine, gather
+from unmask.attacks import predict
+from unmask.auditing.preflight import LogProbabilities, check_surrogate, chosen, gather, preflight
 from unmask.gradients import input_gradient
 from unmask.models.masked import SoftmaxOutput
 from unmask.numerics import Batches
@@ -24,7 +24,7 @@ def flat(images):
 
 
 def look(model, images=IMAGES, labels=LABELS, *, size=256, **options):
-    return examine(model, images, labels, batches=Batches(size=size), **options)
+    return preflight(model, images, labels, batches=Batches(size=size), **options)
 
 
 def test_images_come_from_any_iterable_of_batches():
@@ -64,7 +64,7 @@ def test_images_come_from_any_iterable_of_batches():
         (IMAGES, LABELS[:4], r"labels: expected int64 of shape \(5,\), got torch.int64 of shape \(4,\)"),
     ],
 )
-def test_what_is_not_images_with_labels_is_refused(images, labels, message):
+def test_input_that_is_not_images_with_labels_is_refused(images, labels, message):
     with pytest.raises(ValueError, match=message):
         gather(images, labels)
 
@@ -90,12 +90,12 @@ def fails(images):
         (lambda x: {}["logits"], {}, "model: raised KeyError on images .*: 'logits'"),
     ],
 )
-def test_a_model_that_does_not_return_logits_is_refused(model, options, message):
+def test_model_that_does_not_return_logits_is_refused(model, options, message):
     with pytest.raises(ValueError, match=message):
         look(model, **options)
 
 
-def test_a_batch_too_large_for_the_memory_is_still_halved():
+def test_batch_too_large_for_the_memory_is_halved():
     def model(images):
         if len(images) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -104,10 +104,13 @@ def test_a_batch_too_large_for_the_memory_is_still_halved():
     assert look(model).classes == 4
 
 
-def test_a_plain_model_is_taken_as_it_is():
-    subject = look(flat)
-    assert subject.model is flat
-    assert (subject.classes, list(subject.notes)) == (4, [])
+def test_plain_model_is_taken_as_it_is():
+    audited = look(flat)
+    assert audited.model is flat
+    assert audited.given is flat
+    assert (audited.classes, list(audited.notes)) == (4, [])
+    assert audited.gradients
+    assert not audited.random
 
 
 def test_images_take_the_precision_of_the_model():
@@ -115,7 +118,7 @@ def test_images_take_the_precision_of_the_model():
     assert look(nn.Sequential(nn.Flatten(), nn.Linear(4, 4)).eval().double()).images.dtype == torch.float64
 
 
-def test_a_black_box_is_known_by_refusing_a_gradient():
+def test_black_box_is_known_by_refusing_a_gradient():
     model = black_box(lambda images: images.reshape(len(images), -1))
     assert not look(model).gradients
     assert not look(lambda images: 2 * model(images)).gradients
@@ -132,31 +135,31 @@ class NoWayBack(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("operation", [lambda x: x // 0.25, lambda x: torch.heaviside(x, x), NoWayBack.apply])
-def test_a_missing_backward_pass_is_noted_and_gives_gradients_of_zero(operation):
+def test_missing_backward_pass_is_noted_and_gives_gradients_of_zero(operation):
     model = lambda images: flat(operation(images))  # noqa: E731
-    subject = look(model)
-    assert subject.gradients
-    assert subject.notes[0].startswith("The model's backward pass fails (")
-    assert torch.equal(predict(subject.model, IMAGES), predict(model, IMAGES))
-    assert not input_gradient(subject.model, IMAGES, LABELS).gradient.any()
+    audited = look(model)
+    assert audited.gradients
+    assert audited.notes[0].startswith("The model's backward pass fails (")
+    assert torch.equal(predict(audited.model, IMAGES), predict(model, IMAGES))
+    assert not input_gradient(audited.model, IMAGES, LABELS).gradient.any()
 
 
 def test_training_mode_is_noted_and_stays():
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(4)).eval()
     model[1].train()
     before = model[2].running_mean.clone()
-    subject = look(model)
-    assert list(subject.notes) == ["The model was in training mode; it was audited in evaluation mode."]
+    audited = look(model)
+    assert list(audited.notes) == ["The model was in training mode; it was audited in evaluation mode."]
     assert [part.training for part in model.modules()] == [False, False, True, False]
     assert torch.equal(model[2].running_mean, before)
 
 
 def test_probabilities_are_noted_and_become_logits():
-    subject = look(SoftmaxOutput(flat).eval())
-    assert subject.notes[0].startswith("The model returns probabilities, not logits:")
-    assert torch.equal(predict(subject.model, IMAGES), predict(flat, IMAGES))
+    audited = look(SoftmaxOutput(flat).eval())
+    assert audited.notes[0].startswith("The model returns probabilities, not logits:")
+    assert torch.equal(predict(audited.model, IMAGES), predict(flat, IMAGES))
     torch.testing.assert_close(
-        input_gradient(subject.model, IMAGES, LABELS).gradient, input_gradient(flat, IMAGES, LABELS).gradient
+        input_gradient(audited.model, IMAGES, LABELS).gradient, input_gradient(flat, IMAGES, LABELS).gradient
     )
 
 
@@ -166,7 +169,45 @@ def test_logits_are_not_taken_for_probabilities(logits):
     assert list(look(lambda x: rows, IMAGES[: len(rows)], LABELS[: len(rows)]).notes) == []
 
 
-def test_the_logarithm_of_no_probability_is_finite():
+def test_logarithm_of_no_probability_is_finite():
     logits = LogProbabilities(lambda x: torch.tensor([[1.0, 0.0]]))(IMAGES[:1])
     assert logits.isfinite().all()
     assert logits.argmax() == 0
+
+
+def test_model_that_answers_at_random_is_noted():
+    audited = look(lambda images: flat(images) + 0.1 * torch.randn(len(images), 4))
+    assert audited.random
+    assert "answers at random" in audited.notes[0]
+
+
+def test_images_are_chosen_by_content_in_any_order():
+    rows, back = chosen(IMAGES, 3, seed=0), chosen(IMAGES.flip(0), 3, seed=0)
+    assert len(rows) == 3
+    assert torch.equal(IMAGES[rows], IMAGES.flip(0)[back].flip(0))
+    assert len({tuple(chosen(IMAGES, 3, seed=seed).tolist()) for seed in range(20)}) > 1
+
+
+def raises(images):
+    raise NotImplementedError("aten::mine")
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "message"),
+    [
+        (lambda x: flat(x)[:, :3], r"surrogate: expected logits \(N, 4\), as the model's, got \(N, 3\)"),
+        (raises, "surrogate: raised NotImplementedError on images .*: aten::mine"),
+        (
+            black_box(lambda x: x.reshape(len(x), -1)),
+            r"surrogate: expected gradients, .* \(it is cut off from its input",
+        ),
+        (lambda x: flat(x // 0.25), r"surrogate: expected gradients, .* got none \(derivative for aten::floor_divide"),
+    ],
+)
+def test_surrogate_without_logits_or_gradients_is_refused(surrogate, message):
+    with pytest.raises(ValueError, match=message):
+        check_surrogate(surrogate, IMAGES, LABELS, batches=Batches(), classes=4)
+
+
+def test_surrogate_with_logits_and_gradients_is_taken():
+    check_surrogate(flat, IMAGES, LABELS, batches=Batches(), classes=4)

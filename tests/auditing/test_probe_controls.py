@@ -1,4 +1,4 @@
-"""Probes on their controls: each fires where its symptom is, its remedy wins at equal budget, and none fires elsewhere."""
+"""Probes on their controls: each fires there, its remedy wins at equal budget, and none fires elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from audit_cases import Averse, Counting, Gated, Jittery, Misled, Rippled, Surel
 
 from unmask.attacks import FGSM, PGD, predict
 from unmask.attacks.attack import FORWARD
-from unmask.auditing import FULL, PROBES, Effort, prepare
+from unmask.auditing import PROBES, Effort, prepare
 from unmask.auditing.evaluator import Evaluator
 from unmask.auditing.probes.saturation import _repair
 from unmask.auditing.verdict import EFFECT
@@ -142,37 +142,51 @@ def unaided(model, images, labels):
     return FGSM(0.0)(model, images, labels)
 
 
+@pytest.fixture
+def standing(perceptron, held_out):
+    """Ten images that no attack at epsilon 0 fools, so that each is run to its end, and their labels."""
+    images = held_out.images[:10]
+    return images, predict(perceptron, images)
+
+
+def spent(trial, perceptron, images, labels):
+    """Return the gradients and the other forward passes that a trial takes for each image."""
+    model = Counting(perceptron)
+    evaluator = Evaluator(model=model, images=images, labels=labels, threat=Linf(0.0))
+    assert evaluator.run_unrecorded(trial).correct.all()
+    return model.gradients / len(images), model.forwards / len(images)
+
+
 @pytest.mark.parametrize("reference", [FGSM(0.0), PGD(0.0, steps=3), unaided])
-def test_control_and_remedy_have_the_same_budget(reference, perceptron, held_out):
-    """At epsilon 0 no image falls, so that every attack is run to its end on each."""
-    images = held_out.images[:10]
-    labels = predict(perceptron, images)
-    context = prepare(perceptron, images, labels, epsilon=0.0, reference=reference)
-
-    def spent(trial):
-        model = Counting(perceptron)
-        evaluator = Evaluator(model=model, images=images, labels=labels, threat=Linf(0.0))
-        assert evaluator.run_unrecorded(trial).correct.all()
-        return model.gradients / 10, model.forwards / 10
-
-    trials = context.trials
-    saturation = _repair(context)
-    assert spent(saturation.control) == spent(saturation.remedy)
-    assert spent(trials.singles)[0] == spent(trials.many)[0] == FULL.steps
-    assert spent(trials.one)[0] == spent(trials.started)[0] == 1
-    blind = context.queries_against_gradients()
-    gradients, forwards = spent(blind.control), spent(blind.remedy)
-    assert forwards[0] == 0
-    assert gradients[0] + FORWARD * gradients[1] == pytest.approx(FORWARD * forwards[1], rel=0.1)
+def test_remedy_of_saturation_has_the_budget_of_its_control(reference, perceptron, standing):
+    repair = _repair(prepare(perceptron, *standing, epsilon=0.0, reference=reference))
+    assert spent(repair.control, perceptron, *standing) == spent(repair.remedy, perceptron, *standing)
 
 
-def test_declared_cost_of_a_trial_is_what_it_takes(perceptron, held_out):
-    """In gradients; a forward pass counts 0.4. Square asks up to a query less, and Auto-PGD looks at the image too."""
-    images = held_out.images[:10]
-    labels = predict(perceptron, images)
-    trials = prepare(perceptron, images, labels, epsilon=0.0).trials
-    for trial in (trials.clean, trials.claimed, trials.one, trials.many, trials.singles, trials.started, trials.rivals,
-                  trials.noise, trials.queries(50)):  # fmt: skip
-        model = Counting(perceptron)
-        Evaluator(model=model, images=images, labels=labels, threat=Linf(0.0)).run_unrecorded(trial)
-        assert trial.cost == pytest.approx((model.gradients + FORWARD * model.forwards) / 10, rel=0.05), trial.name
+def test_control_and_remedy_have_the_same_budget(perceptron, standing):
+    context = prepare(perceptron, *standing, epsilon=0.0, effort=EFFORT)
+    trials, blind = context.trials, context.queries_against_gradients()
+    compared = (trials.one, trials.started, trials.many, trials.singles, blind.control, blind.remedy)
+    one, started, many, singles, gradients, queries = (spent(trial, perceptron, *standing) for trial in compared)
+    assert one[0] == started[0] == 1
+    assert many[0] == singles[0] == EFFORT.steps
+    assert queries[0] == 0
+    assert gradients[0] + FORWARD * gradients[1] == pytest.approx(FORWARD * queries[1], rel=0.1)
+
+
+def test_declared_cost_of_a_trial_is_what_it_takes(perceptron, standing):
+    """In gradients; a forward pass counts 0.4."""
+    trials = prepare(perceptron, *standing, epsilon=0.0, effort=EFFORT).trials
+    for trial in (
+        trials.clean,
+        trials.claimed,
+        trials.one,
+        trials.many,
+        trials.singles,
+        trials.started,
+        trials.rivals,
+        trials.noise,
+        trials.queries(50),
+    ):
+        gradients, forwards = spent(trial, perceptron, *standing)
+        assert trial.cost == pytest.approx(gradients + FORWARD * forwards, rel=0.05), trial.name

@@ -91,10 +91,8 @@ def test_another_single_step_is_the_remedy_where_only_the_whole_step_fails(conte
     assert found.fired
     assert "random start" in found.remedy
     assert paired_gain(found.before, found.after).low > 0.5
-    singles, many = (
-        context.evaluator.run(trial).correct.tolist() for trial in (context.trials.singles, context.trials.many)
-    )
-    assert paired_gain(singles, many).high < 0.1
+    control, remedy = (context.evaluator.run(one).correct for one in (context.trials.singles, context.trials.many))
+    assert paired_gain(control.tolist(), remedy.tolist()).high < 0.1
 
 
 @pytest.mark.parametrize(("count", "value"), [(19, 0.0), (20, 1.0)])

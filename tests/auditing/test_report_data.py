@@ -1,7 +1,8 @@
-"""What an audit shows: which examples are chosen, and the loss around them, exact where theory has the answer."""
+"""Data for the report: the examples that are chosen, and the loss around them, exact where theory has the answer."""
 
 from __future__ import annotations
 
+import base64
 import copy
 import math
 from collections import Counter
@@ -10,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from unmask.adapters import black_box
 from unmask.attacks import Outcome
-from unmask.auditing.report_data import SPECIMENS, STEPS, loss_surfaces, specimens
-from unmask.auditing.runner import audit
+from unmask.auditing import prepare
+from unmask.auditing.report_data import EXAMPLES, STEPS, environment, examples, log_odds_histogram, loss_surfaces
+from unmask.auditing.worst import Worst
 from unmask.models.masked import InputNoise, ZeroBackward
-from unmask.numerics import Batches
-from unmask.reports.adversarial_examples import Worst
 
 EPSILON = 0.1
 
@@ -36,17 +37,17 @@ def chosen(fallen, *, size=8, samples=200):
         outcomes.append(outcome(images, correct, float(number)))
         worst.add(outcomes[-1])
     names = [f"attack {number}" for number in range(len(fallen))]
-    return specimens(images, torch.zeros(samples, dtype=torch.int64), clean, outcomes[0], worst, attacks=names)
+    return examples(images, torch.zeros(samples, dtype=torch.int64), clean, outcomes[0], worst, attacks=names)
 
 
 def test_examples_of_every_kind_and_of_every_attack_are_shown():
     shown = chosen([range(10, 40), range(100, 103), range(40, 100)])
     assert Counter(one.attack for one in shown) == {"attack 0": 6, "attack 1": 3, "attack 2": 15, None: 6}
     assert [one.attack for one in shown[:6]] == ["attack 2", "attack 1"] * 3
-    assert len({one.index for one in shown}) == sum(SPECIMENS)
+    assert len({one.index for one in shown}) == sum(EXAMPLES)
 
 
-def test_what_one_kind_leaves_others_fill():
+def test_kinds_with_few_examples_leave_room_for_others():
     assert Counter(one.attack for one in chosen([range(10), range(0)])) == {"attack 0": 10, None: 20}
 
 
@@ -55,19 +56,19 @@ def test_large_images_are_few(size, count):
     assert len(chosen([range(10), range(10, 30)], size=size, samples=40)) == count
 
 
-def around(model, task, rows=(0, 7), **changes):
-    settings = {"rows": rows, "epsilon": EPSILON, "seed": 0, "batches": Batches()} | changes
-    return loss_surfaces(model, *task, **settings)
+def around(model, task, rows=(0, 7), epsilon=EPSILON):
+    return loss_surfaces(prepare(model, *task, epsilon=epsilon), rows)
 
 
 @pytest.fixture
-def task():
+def greys():
+    """Nine images away from 0 and 1, in float64, and their labels."""
     generator = torch.Generator().manual_seed(1)
     images = 0.3 + 0.4 * torch.rand(9, 1, 8, 8, generator=generator, dtype=torch.float64)
     return images, torch.zeros(9, dtype=torch.int64)
 
 
-def test_the_surface_of_two_linear_classes_is_a_plane(task):
+def test_surface_of_two_linear_classes_is_a_plane(greys):
     """L = z_1 - z_0 is linear, and its slope along the sign of its gradient is the gradient's L1 norm."""
     weight = torch.randn(64, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -77,11 +78,11 @@ def test_the_surface_of_two_linear_classes_is_a_plane(task):
 
     step = 2 * EPSILON / (STEPS - 1)
     steepest = step * float(weight.abs().sum())
-    for one in around(model, task):
+    for one in around(model, greys):
         loss = torch.tensor(one.loss, dtype=torch.float64)
         upwards, sideways = loss.diff(dim=0), loss.diff(dim=1)
         assert loss.shape == (STEPS, STEPS)
-        at_image = float(task[0][one.index].flatten() @ weight)
+        at_image = float(greys[0][one.index].flatten() @ weight)
         assert one.loss[STEPS // 2][STEPS // 2] == pytest.approx(at_image, abs=1e-5)
         torch.testing.assert_close(upwards, torch.full_like(upwards, steepest), atol=1e-4, rtol=0)
         assert float(sideways.max() - sideways.min()) < 2e-4
@@ -89,15 +90,15 @@ def test_the_surface_of_two_linear_classes_is_a_plane(task):
         assert (one.gradient[0], one.gradient[STEPS // 2], one.gradient[-1]) == (-EPSILON, 0, EPSILON)
 
 
-def test_points_are_images(task):
+def test_points_are_images(greys):
     """A model that says whether it was shown anything outside [0, 1]."""
-    images = torch.zeros_like(task[0])
+    images = torch.zeros_like(greys[0])
 
     def model(x):
         assert 0 <= x.min() <= x.max() <= 1
         return x.flatten(1)[:, :2]
 
-    assert len(around(model, (images, task[1]))) == 2
+    assert len(around(model, (images, greys[1]))) == 2
 
 
 def test_without_a_gradient_the_surface_is_flat_along_it(linear, held_out):
@@ -107,18 +108,19 @@ def test_without_a_gradient_the_surface_is_flat_along_it(linear, held_out):
     assert float(loss.diff(dim=1).abs().max()) > 0
 
 
-def test_a_random_model_has_the_same_surface_twice(linear, held_out):
-    model, task = InputNoise(linear), (held_out.images, held_out.labels)
+def test_random_model_has_the_same_surface_twice(linear, held_out):
+    model, greys = InputNoise(linear), (held_out.images, held_out.labels)
     state = torch.get_rng_state()
-    assert around(model, task) == around(model, task)
+    assert around(model, greys) == around(model, greys)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_surface_that_is_not_finite_is_left_out(linear, task):
+def test_surface_that_is_not_finite_is_left_out(linear, greys):
     steep = nn.Sequential(copy.deepcopy(linear), nn.Hardtanh(-1e30, 1e30)).double()
-    images, labels = task
-    broken = lambda x: torch.where((x - images[0]).abs().amax((1, 2, 3))[:, None] > 0.05, math.nan, steep(x))  # noqa: E731
-    assert [one.index for one in around(broken, task, rows=[0])] == []
+    images, labels = greys
+    near = lambda x: (x[:, None] - images).abs().amax((2, 3, 4)).amin(1)[:, None] < 0.05  # noqa: E731
+    broken = lambda x: torch.where(near(x), steep(x), math.nan)  # noqa: E731
+    assert around(broken, greys, rows=[0]) == []
     assert len(around(steep, (images, labels), rows=[0])) == 1
 
 
@@ -127,7 +129,33 @@ def test_without_room_or_examples_there_is_no_surface(changes, linear, held_out)
     assert around(linear, (held_out.images, held_out.labels), **changes) == []
 
 
-def test_the_surfaces_of_an_audit_are_of_its_first_specimens(linear, held_out):
-    report = audit(linear, held_out.images[:40], held_out.labels[:40], epsilon=EPSILON)
-    assert [one.index for one in report.surfaces] == [one.index for one in report.specimens[:3]]
-    assert len(report.surfaces) == 3
+def test_surfaces_of_an_audit_are_of_its_first_examples(tiny_plain):
+    assert [one.index for one in tiny_plain.surfaces] == [one.index for one in tiny_plain.examples[:3]]
+    assert len(tiny_plain.surfaces) == 3
+
+
+def test_model_without_gradients_has_no_surface(perceptron, tiny_audit):
+    opaque = black_box(lambda images: perceptron(torch.from_numpy(images)).detach().numpy())
+    assert tiny_audit(opaque, reference=lambda model, images, labels: images).surfaces == []
+
+
+def test_histogram_has_forty_bins_over_all_values():
+    one = log_odds_histogram([-3.5, 0.0, 0.2, 12.0])
+    assert (len(one.counts), len(one.edges), sum(one.counts)) == (40, 41, 4)
+    assert (one.edges[0], one.edges[-1]) == (-4, 13)
+    assert set(one.marks) == {"p_y rounds to 1", "gradient all zero"}
+
+
+def test_examples_are_encoded_as_bytes(tiny_plain, task):
+    """A pixel is rounded to one of 256 levels."""
+    for one in tiny_plain.examples:
+        pixels = torch.frombuffer(bytearray(base64.b64decode(one.clean)), dtype=torch.uint8).view(one.shape)
+        assert float((pixels / 255 - task[0][one.index]).abs().max()) <= 0.5 / 255 + 1e-6
+        assert (one.attack is None) == tiny_plain.correct["robust"][one.index]
+
+
+def test_environment_names_what_was_used():
+    found = environment(torch.device("cpu"), torch.float64)
+    assert found["precision"] == "float64"
+    assert found["torch"] == torch.__version__
+    assert found["device"].startswith("cpu, ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from types import MethodType
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -88,12 +89,17 @@ def _is_known(trial: Trial) -> bool:
 
 
 def _is_own(part: object) -> bool:
-    """Return whether a setting is no code, or code of this package with settings of the same kind."""
+    """Return whether a setting is no code, or code of this package with settings of the same kind.
+
+    A bound method is not: its name says nothing of what it is bound to; nor is a function that holds other code.
+    """
+    if isinstance(part, list | tuple):
+        return all(map(_is_own, part))
     if not callable(part):
         return True
     owner = part if hasattr(part, "__qualname__") else type(part)
     module = getattr(owner, "__module__", None) or ""
-    if isinstance(part, nn.Module) or not module.startswith(OWN):
+    if isinstance(part, nn.Module | MethodType) or not module.startswith(OWN) or getattr(part, "__closure__", None):
         return False
     return not is_dataclass(part) or all(_is_own(getattr(part, one.name)) for one in fields(part))
 

@@ -46,7 +46,7 @@ DRAWS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the probes of one audit share. Nothing here is computed later than the context itself.
+    """The values that the probes of one audit share. Nothing here is computed later than the context itself.
 
     Attributes:
         audited: the model, its images, and what the preflight found.

@@ -63,8 +63,8 @@ def examples(
 ) -> list[Example]:
     """Choose examples worth a look: those that only another attack than the reference fooled, and some of the rest.
 
-    Of each kind the attacks that fooled the model take turns, so that many attacks can be seen at work; their
-    numbers are in ``EXAMPLES`` and ``EXAMPLE_BYTES``.
+    Of each kind the attacks that fooled the model take turns, so that as many attacks as possible can be seen at work.
+    ``EXAMPLES`` and ``EXAMPLE_BYTES`` say how many there are.
 
     Args:
         clean: the outcome without attack; ``claimed``: that of the reference attack.
