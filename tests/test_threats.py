@@ -93,7 +93,7 @@ class Derived(Base):
 BOUNDED = [Base("1/4"), Derived("1/4", steps=5), Linf("1/4"), PGD("1/4", steps=5), DeepFool("1/4", steps=5)]
 
 
-@pytest.mark.parametrize("bounded", BOUNDED, ids=repr)
+@pytest.mark.parametrize("bounded", BOUNDED, ids=lambda bounded: type(bounded).__name__)
 def test_a_field_is_set_with_text_or_a_number_and_read_as_a_number(bounded):
     kind = type(bounded)
     assert bounded.epsilon == 0.25
@@ -105,7 +105,7 @@ def test_a_field_is_set_with_text_or_a_number_and_read_as_a_number(bounded):
     assert "epsilon=0.25" in repr(bounded)
 
 
-@pytest.mark.parametrize("bounded", BOUNDED, ids=repr)
+@pytest.mark.parametrize("bounded", BOUNDED, ids=lambda bounded: type(bounded).__name__)
 def test_copies_of_a_field_are_equal(bounded):
     for one in (pickle.loads(pickle.dumps(bounded)), copy.copy(bounded), copy.deepcopy(bounded), replace(bounded)):
         assert one == bounded

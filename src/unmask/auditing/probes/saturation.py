@@ -56,7 +56,7 @@ class Saturation(Probe):
             f"entropy's gradient leaves it out; on {100 * zero.double().mean():.1f} % that gradient is all zero. "
             f"Its signs are right in {100 * fidelity.double().mean():.1f} % of the pixels (median log-odds "
             f"{lead.double().median():.1f}).",
-            advice="Attack with the log-odds loss (`unmask.losses.log_odds`) or in float64; do not report accuracies "
+            advice="Attack with the log-odds loss or in float64; do not report accuracies "
             "from cross-entropy gradients in float32. Training shorter, with weight decay or a lower learning rate "
             "keeps the log-odds small.",
             values={
