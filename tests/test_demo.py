@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from click.testing import CliRunner
@@ -20,7 +19,13 @@ def brief(monkeypatch, tiny):
     """The four candidates after a few updates each."""
     candidates = [replace(one, trainer=replace(one.trainer, updates=20)) for one in demo.CANDIDATES]
     monkeypatch.setattr(demo, "CANDIDATES", candidates)
-    monkeypatch.setattr(demo, "run", partial(demo.run, effort=replace(tiny, images=40)))
+    run = demo.run
+
+    def here(progress=None, **_):
+        """In this process, where the candidates are the brief ones."""
+        return run(progress, effort=replace(tiny, images=40))
+
+    monkeypatch.setattr(demo, "run", here)
     return candidates
 
 
@@ -48,3 +53,15 @@ def test_progress_covers_all_training(brief, monkeypatch):
 def test_fgsm_training_climbs_the_log_odds():
     """As when the figures of the README were made."""
     assert demo.CANDIDATES[2].trainer.objective.attack == FGSM(demo.EPSILON, loss=log_odds)
+
+
+@pytest.mark.slow
+def test_another_process_gives_the_report_of_this_one(monkeypatch, tiny):
+    """Of the first candidate as it is, which the other process knows by its number."""
+    monkeypatch.setattr(demo, "CANDIDATES", demo.CANDIDATES[:1])
+    brief, shares = replace(tiny, images=20), []
+    (alone,) = demo.run(effort=brief)
+    (other,) = demo.run(lambda stage, share: shares.append(share), effort=brief, processes=2)
+    assert replace(other, seconds=0.0) == replace(alone, seconds=0.0)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1

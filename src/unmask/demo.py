@@ -6,8 +6,11 @@ how the audit works and estimate nothing.
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
@@ -91,34 +94,60 @@ CANDIDATES: Sequence[Candidate] = (
 """The four classifiers, in the order of the page."""
 
 
-def run(progress: Callable[[str, float], None] | None = None, *, effort: Effort = FULL) -> Iterator[Report]:
-    """Train and audit each candidate in turn, and yield its report.
+def run(
+    progress: Callable[[str, float], None] | None = None, *, effort: Effort = FULL, processes: int = 1
+) -> Iterator[Report]:
+    """Train and audit each candidate, and yield the reports in the order of the candidates.
 
     Args:
         progress: called with the stage and the share of all training that is done.
         effort: of the audits.
+        processes: the number of candidates at work at a time; with more than one, each is in a process of its own.
     """
-    training, test = load("digits", "train"), load("digits", "test")
-    updates = sum(candidate.trainer.updates for candidate in CANDIDATES)
-    done = 0
+    updates, done = sum(candidate.trainer.updates for candidate in CANDIDATES), 0
 
-    def advance(rows: int) -> None:
+    def advance(number: int, rows: int) -> None:
         nonlocal done
         done += rows
         if progress:
-            progress(f"training: {candidate.name}", done / updates)
+            progress(f"training: {CANDIDATES[number].name}", done / updates)
 
-    for candidate in CANDIDATES:
-        with threads_for(candidate.network(), test.images):
-            model = candidate.train(training, advance)
-            report = audit(
-                model,
-                test.images,
-                test.labels,
-                epsilon=EPSILON,
-                effort=effort,
-                model_name=candidate.name,
-                data_name="digits",
-                classes=test.classes,
-            )
-        yield report
+    if processes == 1:
+        yield from (_report(number, effort, partial(advance, number)) for number in range(len(CANDIDATES)))
+        return
+    context = multiprocessing.get_context("spawn")
+    told: multiprocessing.SimpleQueue[tuple[int, int]] = context.SimpleQueue()
+    with ProcessPoolExecutor(processes, context, _share, (told,)) as pool:
+        for future in [pool.submit(_report, number, effort) for number in range(len(CANDIDATES))]:
+            while not future.done():
+                wait([future], timeout=0.2)
+                while not told.empty():
+                    advance(*told.get())
+            yield future.result()
+
+
+_told: multiprocessing.SimpleQueue[tuple[int, int]]
+"""Takes the updates that a process has done to the one that shows them."""
+
+
+def _share(told: multiprocessing.SimpleQueue[tuple[int, int]]) -> None:
+    """Begin a process that works beside others."""
+    global _told
+    _told = told
+
+
+def _report(number: int, effort: Effort, advance: Callable[[int], None] | None = None) -> Report:
+    """Train and audit one candidate."""
+    candidate, test = CANDIDATES[number], load("digits", "test")
+    with threads_for(candidate.network(), test.images):
+        model = candidate.train(load("digits", "train"), advance or (lambda rows: _told.put((number, rows))))
+        return audit(
+            model,
+            test.images,
+            test.labels,
+            epsilon=EPSILON,
+            effort=effort,
+            model_name=candidate.name,
+            data_name="digits",
+            classes=test.classes,
+        )
