@@ -48,8 +48,8 @@ def test_probes_that_need_no_gradients_run_without_any(opaque, context_of, task)
     assert {probe.name for probe in asked} >= {"dependence on the batch", "reference attack broken"}
 
 
-def test_model_without_gradients_gets_a_reason_for_each_probe(opaque, tiny_audit):
-    report = tiny_audit(opaque, reference=idle)
+def test_model_without_gradients_gets_a_reason_for_each_probe(opaque, task, tiny):
+    report = audit(opaque, task[0][:20], task[1][:20], epsilon=0.1, effort=tiny, reference=idle)
     missing = {probe.name for probe in PROBES if probe.needs_gradients}
     assert {name for name, reason in report.not_run.items() if reason == "no gradients"} == missing
     assert report.not_run["outputs are probabilities"] == "scores serve a search as well"

@@ -205,7 +205,7 @@ def test_whole_reference_is_not_called_broken(reference, perceptron, context_of)
 
 
 @pytest.mark.parametrize(
-    ("reference", "answer"), [(FGSM(0.2), "masked"), (PGD(0.2, steps=40), "not masked")], ids=named
+    ("reference", "answer"), [(FGSM(0.2), "masked"), (PGD(0.2, steps=40), "not masked")], ids=["one step", "40 steps"]
 )
 def test_claim_that_was_right_is_not_called_masked(reference, answer, perceptron, held_out):
     """A ripple spoils one step, but not the many steps of the second reference: its claim was right."""

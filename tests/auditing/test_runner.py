@@ -215,10 +215,6 @@ def test_any_iterable_of_batches_will_do(perceptron, tiny_plain, task, tiny):
     assert replace(report, seconds=0.0) == replace(tiny_plain, seconds=0.0)
 
 
-def test_audit_twice_is_the_same(perceptron, tiny_audit, tiny_plain):
-    assert replace(tiny_audit(perceptron), seconds=0.0) == replace(tiny_plain, seconds=0.0)
-
-
 def test_nothing_about_the_model_or_the_random_state_changes(perceptron, task, tiny):
     model = nn.Sequential(perceptron, nn.Dropout(0.1)).train()
     perceptron.eval()
