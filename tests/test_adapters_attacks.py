@@ -7,6 +7,7 @@ import random
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from unmask.gradients import NoGradientError
 from unmask.losses import cross_entropy
 
 EPSILON = 0.1
+
+quick_audit = partial(unmask.audit, effort=unmask.QUICK)
 
 
 def load(name):
@@ -45,7 +48,6 @@ def as_function(model):
     return answer
 
 
-
 def foolbox_pgd():
     foolbox = load("foolbox")
     return foolbox_attack(foolbox.attacks.LinfPGD(steps=5, abs_stepsize=0.03, random_start=False), EPSILON)
@@ -68,7 +70,7 @@ def torchattacks_random():
 
 
 def torchattacks_square():
-    return torchattacks_attack(load("torchattacks").Square, eps=EPSILON, n_queries=20)
+    return torchattacks_attack(load("torchattacks").Square, eps=EPSILON, n_queries=20, needs_gradients=False)
 
 
 def art_pgd():
@@ -77,13 +79,23 @@ def art_pgd():
 
 
 def art_square():
-    return art_attack(load("art.attacks.evasion").SquareAttack, eps=EPSILON, max_iter=20)
+    return art_attack(load("art.attacks.evasion").SquareAttack, eps=EPSILON, max_iter=20, needs_gradients=False)
 
 
 FIXED = [foolbox_pgd, torchattacks_pgd, art_pgd]
 SEARCHES = [torchattacks_square, art_square]
 FOREIGN = [*FIXED, foolbox_random, foolbox_minimal, torchattacks_random, *SEARCHES]
 named = pytest.mark.parametrize("make", FOREIGN, ids=lambda make: make.__name__)
+
+
+@named
+def test_a_foreign_attack_declares_what_an_audit_asks(make):
+    attack = make()
+    assert isinstance(attack, Attack)
+    assert unmask.as_attack(attack) is attack
+    assert attack.settings["epsilon"] == EPSILON
+    assert attack.replace(epsilon="1/4").epsilon == 0.25
+    assert attack.needs_gradients == (make not in SEARCHES)
 
 
 @named
@@ -125,7 +137,7 @@ def test_a_foreign_attack_leaves_no_trace(make, perceptron, task):
 @pytest.mark.parametrize("make", FIXED, ids=lambda make: make.__name__)
 def test_the_same_attack_finds_the_same_images_through_any_library(make, perceptron, task):
     """Five steps of 0.03 from the image along the signs of cross entropy's gradient, but for the signs of zeros."""
-    ours = PGD(epsilon=EPSILON, steps=5, step_size=0.03, start="clean", keep="last", loss=cross_entropy)
+    ours = PGD(EPSILON, steps=5, step_size=0.03, start="clean", keep="last", loss=cross_entropy)
     found, expected = make()(perceptron, *task), ours(perceptron, *task)
     assert ((found - expected).abs() < 1e-5).double().mean() > 0.99
 
@@ -155,15 +167,15 @@ def test_a_foreign_attack_that_needs_gradients_gets_none_of_a_black_box(make, pe
     ("make", "settings"),
     [
         (foolbox_pgd, "Foolbox: attack LinfProjectedGradientDescentAttack(rel_stepsize=0.0333"),
-        (torchattacks_pgd, "Torchattacks: attack PGD, epsilon 0.1, settings {'alpha': 0.03, 'steps': 5, 'random_"),
-        (art_pgd, "ART: attack ProjectedGradientDescentPyTorch, epsilon 0.1, settings {'eps_step': 0.03, 'max_i"),
+        (torchattacks_pgd, "Torchattacks: attack PGD, epsilon 0.1, options {'alpha': 0.03, 'steps': 5, 'random_"),
+        (art_pgd, "ART: attack ProjectedGradientDescentPyTorch, epsilon 0.1, options {'eps_step': 0.03, 'max_i"),
     ],
     ids=["foolbox", "torchattacks", "art"],
 )
 def test_a_foreign_attack_is_an_audits_reference(make, settings, perceptron, task):
     attack = make()
     images, labels = task[0][:40], task[1][:40]
-    report = audit(perceptron, images, labels, epsilon=EPSILON, reference=attack)
+    report = quick_audit(perceptron, images, labels, epsilon=EPSILON, reference=attack)
     assert report.reference.startswith(settings)
     assert report.claimed.count == int((predict(perceptron, attack(perceptron, images, labels)) == labels).sum())
     found = {finding.name for finding in report.findings}
@@ -171,13 +183,13 @@ def test_a_foreign_attack_is_an_audits_reference(make, settings, perceptron, tas
     with pytest.raises(
         ValueError, match=r"reference attack: expected images in \[0, 1\] within epsilon 0.1, got pixels mov"
     ):
-        audit(perceptron, images, labels, epsilon=EPSILON, reference=replace(attack, epsilon=0.3))
+        quick_audit(perceptron, images, labels, epsilon=EPSILON, reference=replace(attack, epsilon=0.3))
 
 
 def test_an_attack_without_an_epsilon_is_not_run_at_epsilon_one(perceptron, task):
     attack = torchattacks_attack(load("torchattacks").DeepFool, steps=2)
     assert attack.epsilon is None
-    report = audit(perceptron, task[0][:20], task[1][:20], epsilon=1.0, reference=attack)
+    report = quick_audit(perceptron, task[0][:20], task[1][:20], epsilon=1.0, reference=attack)
     assert "attack fails at epsilon 1" not in {finding.name for finding in report.findings}
 
 
@@ -189,7 +201,7 @@ def test_an_epsilon_out_of_range_is_refused():
 @pytest.mark.parametrize(
     ("attack", "library", "message"),
     [
-        (foolbox_attack(print, 0.1), "foolbox", "foolbox: not installed, or broken .*; pip install foolbox"),
+        (foolbox_attack(print, 0.1), "foolbox", r"foolbox: not installed, or broken .*; pip install 'unmask\[peers\]'"),
         (
             art_attack(print),
             "art.estimators.classification",

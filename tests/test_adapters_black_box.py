@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from unmask.attacks import FGSM, FRSM, PGD, Square, predict
 from unmask.gradients import NoGradientError
 
 EPSILON = 0.1
+
+quick_audit = partial(unmask.audit, effort=unmask.QUICK)
 
 
 def load(name):
@@ -40,7 +43,6 @@ def as_function(model):
     return answer
 
 
-
 # --- black boxes
 
 
@@ -53,7 +55,7 @@ def test_a_black_box_answers_as_its_function_does(perceptron, task):
     )
 
 
-GRADIENT_ATTACKS = [FGSM(epsilon=EPSILON), PGD(epsilon=EPSILON, steps=2)]
+GRADIENT_ATTACKS = [FGSM(EPSILON), PGD(EPSILON, steps=2)]
 
 
 @pytest.mark.parametrize("attack", GRADIENT_ATTACKS, ids=lambda attack: type(attack).__name__)
@@ -68,7 +70,7 @@ def test_a_black_box_says_that_it_has_no_gradient(attack, perceptron, task):
 
 
 def test_a_black_box_is_searched_as_the_model_itself(perceptron, task):
-    attack = Square(epsilon=EPSILON, queries=30)
+    attack = Square(EPSILON, queries=30)
     assert torch.equal(attack(black_box(as_function(perceptron)), *task), attack(perceptron, *task))
 
 
@@ -80,7 +82,7 @@ def test_an_onnx_file_is_a_black_box(settings, linear, task, tmp_path):
     model = onnx(onnx_file(tmp_path / "linear.onnx", linear, **settings))
     torch.testing.assert_close(model(task[0]).float(), linear(task[0]), rtol=1e-4, atol=1e-4)
     with pytest.raises(NoGradientError):
-        FGSM(epsilon=EPSILON)(model, *task)
+        FGSM(EPSILON)(model, *task)
 
 
 def test_a_file_that_is_no_onnx_model_is_refused(tmp_path):
@@ -110,8 +112,8 @@ def test_a_missing_runtime_is_one_line(tmp_path, monkeypatch):
 
 
 def test_an_audit_says_what_it_could_not_run(perceptron, task):
-    report = audit(black_box(as_function(perceptron)), *task, epsilon=EPSILON)
-    whole = audit(perceptron, *task, epsilon=EPSILON)
+    report = quick_audit(black_box(as_function(perceptron)), *task, epsilon=EPSILON)
+    whole = quick_audit(perceptron, *task, epsilon=EPSILON)
     assert report.verdict == "inconclusive"
     missing = f"{len(report.not_run) - 1} checks could not be run (no gradients): what is left standing may be"
     assert missing in report.decision.reason
@@ -119,28 +121,29 @@ def test_an_audit_says_what_it_could_not_run(perceptron, task):
     there, here = ({finding.name for finding in one.findings} for one in (whole, report))
     assert there - here == set(report.not_run) - {"non-differentiable operations"}
     assert here - there == {"reference attack weaker than queries"}
-    assert [attack.name for attack in report.attacks] == ["reference attack", "1000 queries", "random signs, 10 draws"]
+    assert [attack.name for attack in report.attacks] == ["reference attack", "1000 queries", "random signs, 4 draws"]
     assert report.reference.startswith("Square: epsilon 0.1, queries 1000")
     assert report.clean == whole.clean
     assert report.robust.count < report.clean.count
     assert [curve.name for curve in report.curves] == ["100 queries", "random signs"]
     text = " ".join(report.to_text().split())
-    assert "Not run - no gradients: float32 saturation, logit scale, too little precision, " in text
+    listed = "outputs are probabilities - no gradients: float32 saturation, logit scale, too little precision, "
+    assert f"Not run - scores serve a search as well: {listed}" in text
 
 
 def test_a_claim_about_a_black_box_may_rest_on_any_attack(perceptron, task, tmp_path):
-    report = audit(black_box(as_function(perceptron)), *task, epsilon=EPSILON, reference=FRSM(epsilon=EPSILON))
+    report = quick_audit(black_box(as_function(perceptron)), *task, epsilon=EPSILON, reference=FRSM(EPSILON))
     assert [weakness.name for weakness in report.decision.weaknesses] == ["reference attack weaker than queries"]
     assert (report.verdict, report.causes) == ("inconclusive", [])
     assert report.robust.value < report.claimed.value
-    assert [attack.name for attack in report.attacks][-2:] == ["1000 queries", "random signs, 10 draws"]
+    assert [attack.name for attack in report.attacks][-2:] == ["1000 queries", "random signs, 4 draws"]
     report.to_html(tmp_path / "report.html")
     assert "no gradients: float32 saturation, logit scale" in (tmp_path / "report.html").read_text()
 
 
 def test_where_nothing_is_left_standing_nothing_is_masked(perceptron, held_out):
-    report = audit(
-        black_box(as_function(perceptron)), held_out.images, held_out.labels, epsilon=0.3, reference=FRSM(epsilon=0.3)
+    report = quick_audit(
+        black_box(as_function(perceptron)), held_out.images, held_out.labels, epsilon=0.3, reference=FRSM(0.3)
     )
     assert report.robust.high < 0.02
     assert report.verdict == "not masked"
@@ -150,11 +153,11 @@ def test_where_nothing_is_left_standing_nothing_is_masked(perceptron, held_out):
 
 def test_a_reference_that_needs_gradients_is_refused_in_one_line(perceptron, task):
     with pytest.raises(ValueError, match="model: gives no gradients; expected an attack on scores alone, such as Squ"):
-        audit(black_box(as_function(perceptron)), *task, epsilon=EPSILON, reference=FGSM(epsilon=EPSILON))
+        quick_audit(black_box(as_function(perceptron)), *task, epsilon=EPSILON, reference=FGSM(EPSILON))
 
 
 def test_a_black_box_may_return_probabilities(perceptron, task):
     model = black_box(lambda x: torch.from_numpy(as_function(perceptron)(x)).softmax(1).numpy())
-    report = audit(model, *task, epsilon=EPSILON)
+    report = quick_audit(model, *task, epsilon=EPSILON)
     assert "returns probabilities" in report.notes[0]
     assert report.not_run

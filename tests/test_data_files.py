@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -154,6 +155,19 @@ def test_the_nearest_files_win(tmp_path: Path, cache: Path, monkeypatch: pytest.
     assert find(data_dir=near).images[0, 0, 0, 0] == 0.4
     write_mnist(near / "fashion-mnist", "t10k", 3, first_pixel=255)
     assert find(data_dir=near).images[0, 0, 0, 0] == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_files_that_lie_ready_need_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("pooch", "platformdirs"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DataError, match=r"not found together in any folder; name the folder that has them \(UNMASK_D"):
+        load("fashion-mnist", "test", download=False)
+    with pytest.raises(DataError, match=r"^fashion-mnist: downloading it needs pooch: pip install 'unmask\[data\]'$"):
+        load("fashion-mnist", "test")
+    write_mnist(tmp_path, "t10k", 3)
+    monkeypatch.setenv("UNMASK_DATA", str(tmp_path))
+    assert positions(load("fashion-mnist", "test")) == [0, 1, 2]
 
 
 def test_missing_files_say_where_was_looked(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

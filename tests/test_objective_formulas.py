@@ -29,7 +29,15 @@ from unmask.training.objectives import (
     Tempered,
 )
 
-every_objective = pytest.mark.parametrize("objective", CASES.values(), ids=CASES)
+WITH_FORMULA = (
+    *(Adversarial, Augmented, Distilled, Ensemble, GradAlign, GuidedAdversarial, LogitDistance, Mixture, Normal),
+    *(StepDistance, Tempered),
+)
+"""The classes whose formula is written below; what holds of every objective is in the contract tests."""
+
+KNOWN = {name: objective for name, objective in CASES.items() if isinstance(objective, WITH_FORMULA)}
+
+every_objective = pytest.mark.parametrize("objective", KNOWN.values(), ids=KNOWN)
 
 
 @pytest.fixture

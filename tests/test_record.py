@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unmask.files import write_atomically
 from unmask.reports import Report
 from unmask.reports.record import (
     FORMAT,
@@ -221,38 +219,3 @@ def test_a_record_with_nan_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         replace(RECORD, seconds=math.nan).to_json(path)
     assert AuditRecord.from_json(path) == RECORD
-
-
-# --- write_atomically
-
-
-def test_a_file_is_made_with_its_folders_and_replaced(tmp_path):
-    path = tmp_path / "a" / "b" / "file"
-    write_atomically(path, b"old")
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert os.listdir(path.parent) == ["file"]
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["disk full", "interrupted"])
-@pytest.mark.parametrize("at", ["open", "fsync", "replace"])
-@pytest.mark.parametrize("old", [b"old", None])
-def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, error, at, old):
-    path = tmp_path / "file"
-    if old:
-        path.write_bytes(old)
-
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(os if at == "fsync" else Path, at, fail)
-    with pytest.raises(type(error)):
-        write_atomically(path, b"new")
-    monkeypatch.undo()
-    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == ({"file": old} if old else {})
-
-
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match="file"):
-        write_atomically(tmp_path / "file" / "below", b"")

@@ -80,7 +80,7 @@ def test_any_text_is_a_number_in_range_or_refused(text):
 class Base:
     """An epsilon that must be given."""
 
-    epsilon: Epsilon = Epsilon()  # noqa: RUF009, a descriptor
+    epsilon: Epsilon = Epsilon()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,6 +135,7 @@ def test_a_loss_above_that_of_guessing_does_not_tell(objective, digits):
     assert not epoch.stuck
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_nothing_from_a_loss_of_ones_own_is_called_stuck(digits):
     def brier(model, images, labels, *, step):
         return (model(images).softmax(1) - functional.one_hot(labels, 10)).square().sum(1).mean()

@@ -58,11 +58,11 @@ def test_an_evaluation_in_parts_is_the_same_and_goes_on_after_a_kill(steep, tmp_
     measure = Evaluation(epsilon=0.1, step_size=0.01, steps=(4, 5, 20))
     whole = measure(model, data)
     with pytest.raises(KeyboardInterrupt):
-        in_parts(measure, model, data, kept=tmp_path, progress=killer(1), size=4)
+        in_parts(measure, model, data, folder=tmp_path, progress=killer(1), size=4)
     (first,) = tmp_path.iterdir()
     first.write_text(first.read_text().replace('"clean": 4', '"clean": 104'))
     shares = []
-    found = in_parts(measure, model, data, kept=tmp_path, progress=shares.append, size=4)
+    found = in_parts(measure, model, data, folder=tmp_path, progress=shares.append, size=4)
     assert shares == [4 / 6, 1.0]
     assert found["standing"] == whole["standing"] | {"clean": whole["standing"]["clean"] + 100}
     assert found["loss"] == pytest.approx(whole["loss"], rel=1e-12)

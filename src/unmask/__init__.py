@@ -14,7 +14,7 @@ A file imports only from lower layers, or from its own folder; ``tests/test_laye
 
 ====================  =  ==========================================================================================
 files.py              0  files that are written whole or not at all
-numerics.py           0  random numbers that belong to an example, models left as found, batches that fit in memory
+numerics/             0  random numbers that belong to an example, models left as found, batches that fit in memory
 statistics.py         0  proportions and paired differences with their intervals
 losses.py             0  per-example cross_entropy, log_odds, margin, dlr
 data/                 0  one data set per file: digits (embedded), mnist (also fashion), cifar10, the user's own

@@ -6,13 +6,13 @@ how the audit works and estimate nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from unmask.attacks import FGSM
-from unmask.auditing import audit
+from unmask.auditing import FULL, Effort, audit
 from unmask.data import Dataset, load
 from unmask.losses import log_odds
 from unmask.models import build
@@ -61,7 +61,7 @@ def _convolutional() -> nn.Module:
     return build("lenet+", inputs=(1, 8, 8), classes=10, width=16)
 
 
-CANDIDATES = (
+CANDIDATES: Sequence[Candidate] = (
     Candidate(
         name="MLP, trained as usual",
         network=_perceptron,
@@ -88,13 +88,15 @@ CANDIDATES = (
         trainer=Trainer(updates=1500, batch_size=64, learning_rate=0.001, objective=LogitDistance(epsilon=EPSILON)),
     ),
 )
+"""The four classifiers, in the order of the page."""
 
 
-def run(progress: Callable[[str, float], None] | None = None) -> Iterator[Report]:
+def run(progress: Callable[[str, float], None] | None = None, *, effort: Effort = FULL) -> Iterator[Report]:
     """Train and audit each candidate in turn, and yield its report.
 
     Args:
         progress: called with the stage and the share of all training that is done.
+        effort: of the audits.
     """
     training, test = load("digits", "train"), load("digits", "test")
     updates = sum(candidate.trainer.updates for candidate in CANDIDATES)
@@ -114,6 +116,7 @@ def run(progress: Callable[[str, float], None] | None = None) -> Iterator[Report
                 test.images,
                 test.labels,
                 epsilon=EPSILON,
+                effort=effort,
                 model_name=candidate.name,
                 data_name="digits",
                 classes=test.classes,

@@ -50,7 +50,12 @@ class Detached(nn.Module):
 
 
 class At(NamedTuple):
-    """The values of a model at some images: ``gradient`` (N, C, H, W), ``loss`` (N,), ``logits`` (N, K)."""
+    """The values of a model at some images: ``gradient`` (N, C, H, W), ``loss`` (N,), ``logits`` (N, K).
+
+    Example:
+        >>> input_gradient(lambda x: x.flatten(1), torch.zeros(1, 1, 1, 2), torch.tensor([0])).loss
+        tensor([0.])
+    """
 
     gradient: Tensor
     loss: Tensor
@@ -87,7 +92,12 @@ def input_gradient(
 
 
 class Slopes(NamedTuple):
-    """The slopes of a loss, float64 (D, N): ``measured`` by differences, ``promised`` by the gradient."""
+    """The slopes of a loss, float64 (D, N): ``measured`` by differences, ``promised`` by the gradient.
+
+    Example:
+        >>> Slopes(measured=torch.zeros(1, 1), promised=torch.ones(1, 1)).promised
+        tensor([[1.]])
+    """
 
     measured: Tensor
     promised: Tensor

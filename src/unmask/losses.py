@@ -66,8 +66,8 @@ class RivalMargin:
 
     ``z_(r)`` is the r-th highest of the other classes' logits.
 
-    One FGSM step for each rank finds the exact worst case of a linear model: the attack heads for each rival in turn,
-    where cross entropy and log-odds head for a mixture of them.
+    One FGSM step for each rank gives the exact robust accuracy of a linear model: it moves towards each rival in turn,
+    where cross entropy and log-odds move towards a mixture of them.
 
     Raises:
         ValueError: the rank is below 1, or not below the number of classes.

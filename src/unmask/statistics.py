@@ -54,7 +54,12 @@ def proportion(count: int, total: int) -> Proportion:
 
 
 class PairedGain(NamedTuple):
-    """The accuracy that a remedy takes away on the same examples: estimate, interval and exact p-value."""
+    """The accuracy that a remedy takes away on the same examples: estimate, interval and exact p-value.
+
+    Example:
+        >>> PairedGain(gain=0.1, low=0.05, high=0.15, p_value=0.001, variance=0.1).gain
+        0.1
+    """
 
     gain: float
     low: float

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from unmask.numerics import random_uniform
 
+__all__ = ["Epsilon", "Linf", "Threat", "check_adversarial", "check_batch", "parse_epsilon", "rounding"]
+
 
 def parse_epsilon(value: str | float | None) -> float:
     """Return the number that an epsilon stands for: ``0.3`` or text such as ``"0.3"`` and ``"8/255"``.

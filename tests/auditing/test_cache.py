@@ -13,8 +13,8 @@ from unmask.adapters import normalised
 from unmask.attacks import PGD, Outcome, Transfer, as_attack, bpda
 from unmask.auditing import audit
 from unmask.auditing.cache import Cache
-from unmask.auditing.evaluator import Proxy, Trial
 from unmask.auditing.probes.other_attacks import others
+from unmask.auditing.trial import Proxy, Trial
 from unmask.models import build
 
 EPSILON = 0.1

@@ -11,7 +11,8 @@ from unmask.attacks import FGSM, PGD, predict
 from unmask.auditing import curves, runner
 from unmask.auditing.cache import Cache
 from unmask.auditing.clock import Clock
-from unmask.auditing.evaluator import Evaluator, Omission, OutOfTimeError, Proxy, RefusedError, Trial
+from unmask.auditing.evaluator import Evaluator, Omission, OutOfTimeError, RefusedError
+from unmask.auditing.trial import Proxy, Trial
 from unmask.models.masked import Quantised
 from unmask.numerics import Batches
 from unmask.threats import Linf

@@ -32,7 +32,7 @@ def _zoo(data: str, zoo: Mapping[str, Any]) -> list[str]:
         "",
         f"`{zoo['command']}`: {pairs}. How the truth of a pair is decided, before its audit, is ",
     ]
-    lines[-1] += "in `src/unmask/experiments/zoo/truth.py`. Intervals (95 %) take pairs as independent."
+    lines[-1] += "in `experiments/src/unmask_experiments/zoo/truth.py`. Intervals (95 %) take pairs as independent."
     lines += ["", "| rate | share | of | 95 % |", "|---|---|---|---|"]
     lines += [_rate(name, one) for name, one in summary["rates"].items()]
     lines += ["", "| truth | masked | not masked | inconclusive |", "|---|---|---|---|"]

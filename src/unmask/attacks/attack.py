@@ -79,7 +79,7 @@ class BoundedAttack:
         tensor([0.7500, 0.7500])
     """
 
-    epsilon: Epsilon = Epsilon()  # noqa: RUF009, a descriptor
+    epsilon: Epsilon = Epsilon()
 
     needs_gradients: ClassVar[bool] = True
 
@@ -146,6 +146,10 @@ class ForeignAttack:
         function: the attack itself, called as it was given.
         name, needs_gradients: as in `Attack`.
         declared_cost: gradients per image; None to take it from the settings that attacks usually have.
+
+    Example:
+        >>> ForeignAttack(function=lambda model, images, labels: images, name="nothing").cost
+        1.4
     """
 
     function: Callable[[Model, Tensor, Tensor], Tensor]

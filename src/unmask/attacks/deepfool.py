@@ -46,7 +46,7 @@ class DeepFool(BoundedAttack):
         tensor([0.4979, 0.5021])
     """
 
-    epsilon: Epsilon = Epsilon(1.0)  # noqa: RUF009, a descriptor
+    epsilon: Epsilon = Epsilon(1.0)
     _: KW_ONLY
     steps: int = 50
     overshoot: float = 0.02

@@ -5,6 +5,7 @@ effort.py          how many steps, draws and queries an audit spends
 clock.py           the time budget, the work done so far, progress
 worst.py           the worst image found of each example
 preflight.py       checks on the model and its images before anything is attacked
+trial.py           attacks in turn on the same examples, on the model or on a proxy
 cache.py           outcomes kept on disk
 evaluator.py       runs each attack once, in batches, within the budget: the only state of an audit
 trials.py          the attacks that probes share

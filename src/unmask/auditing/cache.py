@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import MethodType
-from typing import TYPE_CHECKING
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -14,13 +13,11 @@ from torch import Tensor, nn
 
 from unmask import __version__
 from unmask.attacks import Outcome
+from unmask.auditing.trial import Trial
 from unmask.data.dataset import images_digest
 from unmask.files import write_atomically
 from unmask.models.weights import digest
 from unmask.numerics import Model
-
-if TYPE_CHECKING:
-    from unmask.auditing.evaluator import Trial
 
 OWN = ("unmask.attacks", "unmask.losses", "unmask.auditing")
 """The modules of this package whose code a trial's settings name in full."""

@@ -15,10 +15,11 @@ from unmask.attacks.attack import FORWARD, check_attacks
 from unmask.auditing.cache import Cache, task_of
 from unmask.auditing.clock import Clock, Progress
 from unmask.auditing.effort import FULL, Effort
-from unmask.auditing.evaluator import Evaluator, Proxy
+from unmask.auditing.evaluator import Evaluator
 from unmask.auditing.preflight import Audited, check_surrogate, chosen, gather, preflight
 from unmask.auditing.proxies import LEAST, Rescaled, bpda_proxy, float64_proxy, median_lead
 from unmask.auditing.repair import Repair
+from unmask.auditing.trial import Proxy
 from unmask.auditing.trials import EOT_DRAWS, EOT_STEPS, SCORES, Trials
 from unmask.auditing.verdict import EFFECT
 from unmask.data.dataset import images_digest
@@ -45,7 +46,7 @@ DRAWS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the probes of one audit share. Nothing here is computed later than the context itself.
+    """The values that the probes of one audit share. Nothing here is computed later than the context itself.
 
     Attributes:
         audited: the model, its images, and what the preflight found.
@@ -179,6 +180,14 @@ def prepare(
     """Check the arguments of an audit, ask the model what the preflight asks, and compute what the probes share.
 
     The arguments are those of ``unmask.audit``.
+
+    Raises:
+        ValueError: as ``unmask.audit``.
+
+    Example:
+        >>> images = torch.tensor([0.75, 0.25]).view(1, 1, 1, 2)
+        >>> prepare(torch.nn.Flatten(), images, torch.tensor([0]), epsilon="1/4").trials.many.name
+        '40 steps'
     """
     threat = Linf(parse_epsilon(epsilon))
     check_attacks("attacks", attacks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much an audit tries.
+    """The effort of an audit: its steps, draws, queries and samples.
 
     Attributes:
         steps: gradients per image of the attack with many steps, and of its control.

@@ -1,4 +1,4 @@
-"""What an audit knows of the loss that a reference attack climbs."""
+"""Facts about the loss that a reference attack climbs."""
 
 from __future__ import annotations
 

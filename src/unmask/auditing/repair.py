@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from unmask.auditing.evaluator import Evaluator, Trial
+from unmask.auditing.evaluator import Evaluator
+from unmask.auditing.trial import Trial
 from unmask.auditing.verdict import EFFECT
 from unmask.statistics import paired_gain
 

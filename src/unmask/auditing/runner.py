@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,16 +16,17 @@ from unmask.auditing import curves, search
 from unmask.auditing.clock import Progress
 from unmask.auditing.context import Context, prepare
 from unmask.auditing.effort import FULL, Effort
-from unmask.auditing.evaluator import Entry, Omission, OutOfTimeError, RefusedError, Trial
+from unmask.auditing.evaluator import Entry, Omission, OutOfTimeError, RefusedError
 from unmask.auditing.probes import Probe, probes_for
 from unmask.auditing.report_data import environment, examples, log_odds_histogram, loss_surfaces
 from unmask.auditing.search import NO_TIME
+from unmask.auditing.trial import Trial
 from unmask.auditing.verdict import decide
 from unmask.auditing.worst import adversarial_examples, evaluated_again
 from unmask.numerics import Model
 from unmask.reports import Report
 from unmask.reports.adversarial_examples import pack
-from unmask.reports.record import AttackResult, Curve, Finding
+from unmask.reports.record import AttackResult, Curve, Finding, Verdict
 from unmask.statistics import Proportion, proportion
 
 SURFACES = 3
@@ -177,14 +179,6 @@ def _report(
     packed = pack(adversarial_examples(worst, images, labels), epsilon=context.epsilon, attacks=called)
     shown = examples(images, labels, clean, claimed, worst, attacks=called, classes=names)
     rows = [one.index for one in shown[:SURFACES]] if context.gradients else []
-    decision = decide(
-        findings,
-        clean=shares["clean"],
-        robust=shares["robust"],
-        classes=audited.classes,
-        claimed=withstood,
-        not_run={one.name: one.reason for one in evaluator.not_run if one.open},
-    )
     return Report(
         model_name=model_name,
         data_name=data_name,
@@ -193,7 +187,7 @@ def _report(
         epsilon=context.epsilon,
         reference=Trial(name="reference attack", attacks=(context.reference,)).settings,
         **shares,
-        decision=decision,
+        decision=_verdict(context, findings, withstood, clean=shares["clean"], robust=shares["robust"]),
         findings=findings,
         attacks=attacks,
         curves=drawn,
@@ -211,6 +205,15 @@ def _report(
         adversarial_examples=packed,
         images_given=context.images_given if context.images_given > len(labels) else 0,
     )
+
+
+def _verdict(
+    context: Context, findings: Sequence[Finding], withstood: Sequence[bool], *, clean: Proportion, robust: Proportion
+) -> Verdict:
+    """Apply the rule; ``withstood`` says of each example whether it was right under the reference attack when run."""
+    not_run = {one.name: one.reason for one in context.evaluator.not_run if one.open}
+    known: dict[str, Any] = {"clean": clean, "robust": robust, "not_run": not_run}
+    return decide(findings, classes=context.classes, claimed=withstood, **known)
 
 
 def _drawn_anew(context: Context, images: Tensor) -> Outcome:

@@ -10,8 +10,9 @@ import torch
 
 from unmask.attacks import APGD, EOT, PGD, TargetedAPGD, train_surrogate
 from unmask.auditing.context import OPERATIONS, PRECISION, Context
-from unmask.auditing.evaluator import Omission, OutOfTimeError, Proxy, Trial
+from unmask.auditing.evaluator import Omission, OutOfTimeError
 from unmask.auditing.probes import PROBES, Randomness
+from unmask.auditing.trial import Proxy, Trial
 from unmask.auditing.trials import CLOSEST, EOT_DRAWS
 from unmask.losses import dlr, log_odds
 from unmask.numerics import derive_seed

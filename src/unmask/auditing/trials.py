@@ -10,7 +10,8 @@ from torch import Tensor
 from unmask.attacks import APGD, EOT, FGSM, FRSM, PGD, RFGSM, Attack, Square, TargetedAPGD, as_attack
 from unmask.attacks.attack import FORWARD
 from unmask.auditing.effort import Effort
-from unmask.auditing.evaluator import Evaluator, Proxy, RefusedError, Trial
+from unmask.auditing.evaluator import Evaluator, RefusedError
+from unmask.auditing.trial import Proxy, Trial
 from unmask.losses import RivalMargin, log_odds
 from unmask.numerics import Model, derive_seed
 

@@ -75,7 +75,7 @@ def decide(
 
 
 def _gain(finding: Finding, claimed: Sequence[bool] | None, comparisons: int) -> PairedGain:
-    """What the remedy wins over its control, or over what was claimed, whichever is less."""
+    """Return the gain of the remedy over its control, or over what was claimed, whichever is less."""
     over = [finding.before]
     if claimed is not None:
         over.append([claimed[row] for row in finding.rows] if finding.rows else claimed)
@@ -105,7 +105,7 @@ def _because(causes: Sequence[Cause]) -> str:
 
 
 def _undecided(finding: Finding, gain: PairedGain, comparisons: int) -> str:
-    """What is open, and how many images would settle it: the interval's half width must fall below the distance."""
+    """Say what is open, and how many images would settle it: the half width must fall below the distance."""
     distance = max(abs(gain.gain - finding.effect), finding.effect / 4)
     z = quantile(comparisons)
     needed = math.ceil(z**2 * gain.variance / distance**2)

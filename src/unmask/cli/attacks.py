@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -77,13 +77,17 @@ ATTACK = Named("attack", _is_known, _every_name)
 """The type of an option that names an attack."""
 
 
-def _shared_option(setting: str, *, kind: Any, described: str = "") -> Any:
+def _shared_option(setting: str, *, kind: Any, described: Callable[[], str] = str) -> Any:
     return click.option(
         f"--{setting}",
         cls=RegistryOption,
         type=kind,
-        describe=lambda: f"{described}For {', '.join(with_setting(setting))}.",
+        describe=lambda: f"{described()}For {', '.join(with_setting(setting))}.",
     )
+
+
+def _losses_described() -> str:
+    return f"The loss to maximise: {', '.join(_losses())}; by default the one of the attack's paper. "
 
 
 _LOSS = Named("loss", lambda name: name in _losses(), _losses, factories=False)
@@ -92,7 +96,7 @@ attack_options = together(
     click.option(
         "--attack", "name", cls=RegistryOption, type=ATTACK, default="pgd", show_default=True, describe=_described
     ),
-    _shared_option("loss", kind=_LOSS, described="The loss to maximise; by default the one of the attack's paper. "),
+    _shared_option("loss", kind=_LOSS, described=_losses_described),
     *(_shared_option(setting, kind=click.IntRange(1)) for setting in SHARED[1:]),
     set_option,
 )

@@ -64,10 +64,10 @@ def find_model(
 
         return onnx(name)
     if ":" not in name:
-        from unmask.models import BUILT_IN, build
+        from unmask.models import MODELS, build
 
-        if name not in BUILT_IN:
-            names = ", ".join(BUILT_IN)
+        if name not in MODELS:
+            names = ", ".join(MODELS)
             raise ValueError(f"model: expected PACKAGE.MODULE:FACTORY, FILE.onnx or one of {names}, got {name!r}")
         inputs, classes = _shape(data), len(data.classes)
         return build(name, inputs=inputs, classes=classes, widths=widths, width=width, seed=seed, **initial)  # type: ignore[arg-type]
@@ -137,11 +137,11 @@ def load_model(
     """
     from torch import nn
 
-    from unmask.models import BUILT_IN, widths_of
+    from unmask.models import MODELS, widths_of
     from unmask.models.weights import fill, read_tensors
 
     given: dict[str, Any] = {"widths": widths, "width": width}
-    built_in = name in BUILT_IN
+    built_in = name in MODELS
     tensors = {} if weights is None else read_tensors(weights)
     if built_in and tensors and widths is None and width is None:
         given |= widths_of(name, tensors, inputs=_shape(data), classes=len(data.classes))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["GROUP", "LazyCommand", "plugins"]
+__all__ = ["GROUP", "LazyCommand", "plugin_commands"]
 
 GROUP = "unmask.commands"
 """The entry point group."""
@@ -49,11 +49,11 @@ class LazyCommand(click.Command):
         return command.make_context(info_name, args, parent, **extra)
 
 
-def plugins() -> list[click.Command]:
+def plugin_commands() -> list[click.Command]:
     """Return the commands of other distributions; those of the experiments are listed also where they are missing.
 
     Example:
-        >>> sorted(EXPERIMENTS) == [command.name for command in plugins() if command.name in EXPERIMENTS]
+        >>> sorted(EXPERIMENTS) == [command.name for command in plugin_commands() if command.name in EXPERIMENTS]
         True
     """
     found = {entry.name: entry for entry in entry_points(group=GROUP)}

@@ -71,7 +71,7 @@ def _optimizers() -> list[str]:
     type=Named("optimizer", lambda name: name in _optimizers(), _optimizers, factories=False),
     default="adam",
     show_default=True,
-    describe=lambda: f"{', '.join(_optimizers())}; the last two are readings of a misprint of Adam.",
+    describe=lambda: f"{', '.join(_optimizers())}.",
 )
 @click.option(
     "--lr",

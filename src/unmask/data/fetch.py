@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from unmask.data.dataset import DataError, needed
 
 
@@ -46,7 +44,7 @@ class Source:
             self._download(files, roots)
             found = self._find(files, roots)
         if found is None:
-            places = ", ".join(map(str, roots))
+            places = ", ".join(map(str, roots)) or "any folder"
             raise DataError(f"{self.name}: {', '.join(files)} not found together in {places}; {self._advice(roots)}")
         return found
 
@@ -74,7 +72,8 @@ class Source:
                 ) from error
 
     def _advice(self, roots: Sequence[Path]) -> str:
-        return f"put the files into {roots[0] / self.folders[0]}, or name the folder that has them (UNMASK_DATA)"
+        name = "name the folder that has them (UNMASK_DATA)"
+        return f"put the files into {roots[0] / self.folders[0]}, or {name}" if roots else name
 
 
 def _roots(data_dir: Path | None) -> list[Path]:
@@ -84,7 +83,16 @@ def _roots(data_dir: Path | None) -> list[Path]:
     for name, root in roots.items():
         if not root.is_dir():
             raise DataError(f"{name}: expected a folder, got {root}")
-    return [*roots.values(), platformdirs.user_cache_path("unmask")]
+    return [*roots.values(), *_cache()]
+
+
+def _cache() -> list[Path]:
+    """Return the user's cache; none without the extra ``data``, which downloads into it."""
+    try:
+        import platformdirs
+    except ImportError:
+        return []
+    return [platformdirs.user_cache_path("unmask")]
 
 
 def _plain_or_gzipped(path: Path) -> Path | None:

@@ -39,7 +39,7 @@ def mlp(*, inputs: Shape = (1, 28, 28), classes: int = 10, widths: Sequence[int]
 
 
 def linear(*, inputs: Shape = (1, 28, 28), classes: int = 10) -> nn.Sequential:
-    """Make the linear model W x + b: its gradients cannot be masked, and its worst case has a closed form.
+    """Make the linear model W x + b: its gradients cannot be masked, and its robust accuracy has a closed form.
 
     Raises:
         ValueError: ``inputs`` or ``classes`` is not possible.

@@ -77,6 +77,15 @@ class AuditRecord:
         adversarial_examples_digest: SHA-256 of the file of adversarial examples.
         not_run: what could not be tried on this model, by name, with the reason.
         images_given: the number of images from which ``samples`` were drawn; 0 where all were audited.
+
+    Example:
+        >>> share = Proportion(count=9, total=10, low=0.55, high=0.99)
+        >>> AuditRecord(
+        ...     model_name="net", data_name="digits", samples=10, classes=10, epsilon=0.1, reference="FGSM",
+        ...     clean=share, claimed=share, robust=share, decision=Verdict(answer="not masked", reason=""), findings=[],
+        ...     attacks=[],
+        ... ).verdict
+        'not masked'
     """
 
     model_name: str

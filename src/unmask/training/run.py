@@ -34,6 +34,8 @@ STUCK_EVERY = 500
 before that it is too early to tell."""
 
 STUCK_WITHIN = 0.02
+"""The share of the loss of guessing within which recent losses say that a run is stuck."""
+
 STUCK_IMAGES = 500
 """A run is stuck if the mean of its last ``CHECK_EVERY`` losses is within this share of the loss of guessing, or above
 it, and on so many training images the model is no better than one that always names the commonest class. The loss alone

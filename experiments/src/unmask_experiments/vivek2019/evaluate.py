@@ -102,7 +102,7 @@ def pgd_ends(
 
 
 def in_parts(
-    measure: Evaluation, model: nn.Module, data: Dataset, *, kept: Path, progress: Callable[[float], None], size: int
+    measure: Evaluation, model: nn.Module, data: Dataset, *, folder: Path, progress: Callable[[float], None], size: int
 ) -> dict[str, Any]:
     """Return the same evaluation, made ``size`` images at a time: each part is saved in a folder, for resuming.
 
@@ -110,7 +110,7 @@ def in_parts(
     """
     parts: list[dict[str, Any]] = []
     for start in range(0, len(data), size):
-        path = kept / f"{start}.json"
+        path = folder / f"{start}.json"
         if not path.is_file():
             part = measure(model, data.take(np.arange(start, min(start + size, len(data)))))
             write_atomically(path, json.dumps(part).encode())

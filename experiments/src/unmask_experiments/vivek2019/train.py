@@ -254,7 +254,7 @@ def _final(
     def measure(name: str, begin: float, end: float) -> dict[str, Any]:
         return in_parts(
             evaluation(config, batches), model.eval(), images.test, size=PART,
-            kept=work / "checkpoint" / name, progress=lambda share: progress(begin + (end - begin) * share),
+            folder=work / "checkpoint" / name, progress=lambda share: progress(begin + (end - begin) * share),
         )  # fmt: skip
 
     until = (1 + TRAINING) / 2 if config.select else 1.0

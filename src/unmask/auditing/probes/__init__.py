@@ -76,6 +76,14 @@ PROBES: tuple[Probe, ...] = (
 
 
 def probes_for(context: Context) -> list[Probe]:
-    """Return the probes of one audit: those above, and one for the user's surrogate and each of the user's attacks."""
+    """Return the probes of one audit: those above, and one for the user's surrogate and each of the user's attacks.
+
+    Example:
+        >>> import torch
+        >>> from unmask.auditing.context import prepare
+        >>> context = prepare(torch.nn.Flatten(), torch.zeros(1, 1, 1, 2), torch.tensor([0]), epsilon=0.1)
+        >>> len(probes_for(context)) == len(PROBES)
+        True
+    """
     place = next(place for place, probe in enumerate(PROBES) if isinstance(probe, BatchDependence))
     return [*PROBES[:place], *others(context), *PROBES[place:]]

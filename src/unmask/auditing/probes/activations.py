@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from unmask.attacks import logits_of
 from unmask.auditing.context import Context
-from unmask.auditing.evaluator import Trial
 from unmask.auditing.probes.probe import Probe
+from unmask.auditing.trial import Trial
 from unmask.numerics import Model
 from unmask.reports.record import Finding
 

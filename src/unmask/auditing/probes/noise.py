@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unmask.auditing.context import Context
-from unmask.auditing.evaluator import Trial
 from unmask.auditing.probes.probe import Probe
+from unmask.auditing.trial import Trial
 from unmask.reports.record import Finding
 
 FEWEST = 20

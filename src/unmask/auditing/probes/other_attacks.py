@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from unmask.attacks import Attack, attacked
 from unmask.attacks.attack import FORWARD
 from unmask.auditing.context import ELSE, Context
-from unmask.auditing.evaluator import Proxy, Trial
 from unmask.auditing.probes.probe import Probe
 from unmask.auditing.repair import Repair
+from unmask.auditing.trial import Proxy, Trial
 from unmask.auditing.trials import SCORES, names_of
 from unmask.auditing.verdict import EFFECT
 from unmask.reports.record import Finding
@@ -73,6 +73,14 @@ class OtherAttack(Probe):
         trial: the other attack.
         attack: whose passes are counted for the control's budget; by default the trial's declared cost counts.
         what: the other attack in words; ``advice``: what to do if it wins.
+
+    Example:
+        >>> from unmask.attacks import FGSM
+        >>> from unmask.auditing.context import prepare
+        >>> task = (torch.tensor([0.6, 0.4]).view(1, 1, 1, 2), torch.tensor([0]))
+        >>> context = prepare(lambda x: x.flatten(1), *task, epsilon=0.2, attacks=[FGSM(0.2)])
+        >>> [probe.name for probe in others(context)]
+        ['your attack beats gradients']
     """
 
     trial: Trial

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unmask.auditing.context import Context
-from unmask.auditing.evaluator import Trial
+from unmask.auditing.trial import Trial
 from unmask.reports.record import Finding
 
 
@@ -22,6 +22,10 @@ class Probe:
         needs_gradients: False where a model without gradients can be asked too.
         calls_for_queries: True where the symptom means that gradients are useless as such: the search for the robust
             accuracy then uses queries and a surrogate as well.
+
+    Example:
+        >>> Probe(name="a cause").needs_gradients
+        True
     """
 
     name: str = ""

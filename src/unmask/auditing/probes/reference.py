@@ -9,8 +9,9 @@ from functools import partial
 from torch import Tensor
 
 from unmask.auditing.context import Context
-from unmask.auditing.evaluator import RefusedError, Trial
+from unmask.auditing.evaluator import RefusedError
 from unmask.auditing.probes.probe import Probe
+from unmask.auditing.trial import Trial
 from unmask.gradients import NoGradientError, input_gradient
 from unmask.losses import cross_entropy
 from unmask.numerics import Model, undisturbed

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unmask.auditing.context import Context
-from unmask.auditing.evaluator import Proxy
 from unmask.auditing.losses import saturates
 from unmask.auditing.probes.probe import Probe
 from unmask.auditing.proxies import LEAST
 from unmask.auditing.repair import Repair
+from unmask.auditing.trial import Proxy
 from unmask.losses import log_odds
 from unmask.reports.record import Finding
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from unmask.auditing.context import Context
-from unmask.auditing.evaluator import Trial
 from unmask.auditing.probes.probe import Probe
 from unmask.auditing.repair import Repair
+from unmask.auditing.trial import Trial
 from unmask.reports.record import Finding
 from unmask.statistics import paired_gain
 

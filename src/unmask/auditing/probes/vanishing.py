@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from unmask.auditing.context import Context
-from unmask.auditing.evaluator import Trial
 from unmask.auditing.probes.probe import Probe
+from unmask.auditing.trial import Trial
 from unmask.gradients import input_gradient
 from unmask.numerics import Model, undisturbed
 from unmask.reports.record import Finding

@@ -1,4 +1,4 @@
-"""Evidence: the worst image of each example is kept, and no other report's or edited file passes for it."""
+"""Adversarial examples: the worst image of each example is kept, and no other or edited file passes for it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unmask.attacks import Outcome
-from unmask.attacks.trial import predict
-from unmask.auditing.runner import audit
+from unmask.attacks import Outcome, predict
+from unmask.auditing import audit
+from unmask.auditing.worst import Worst
 from unmask.reports import Report
-from unmask.reports.adversarial_examples import Worst, read
+from unmask.reports.adversarial_examples import read
 from unmask.reports.replay import replay
 
 EPSILON = 0.1
 
 
 @pytest.fixture(scope="module")
-def report(perceptron, held_out):
-    return audit(perceptron, held_out.images[:80], held_out.labels[:80], epsilon=EPSILON)
+def report(perceptron, held_out, tiny):
+    return audit(perceptron, held_out.images[:80], held_out.labels[:80], EPSILON, effort=tiny)
 
 
 @pytest.fixture
 def saved(report, tmp_path):
     report.to_json(tmp_path / "report.json")
-    report.save_evidence(tmp_path / "report.safetensors")
+    report.save_adversarial_examples(tmp_path / "report.safetensors")
     return tmp_path / "report.safetensors"
 
 
-# --- the worst case
+# --- the worst image
 
 
 def outcome(*rows):
@@ -77,10 +77,10 @@ def test_no_number_is_worse_than_a_right_answer_and_no_worse_than_a_wrong_one():
 # --- what an audit hands out
 
 
-def test_the_evidence_of_an_audit_is_its_worst_case(report, saved, perceptron, held_out):
+def test_the_adversarial_examples_of_an_audit_give_its_robust_accuracy(report, saved, perceptron, held_out):
     images, labels = held_out.images[:80], held_out.labels[:80]
     found = read(saved, report)
-    held = torch.tensor(report.correct["worst case"])
+    held = torch.tensor(report.correct["robust"])
     assert found.index.tolist() == (~held).nonzero().flatten().tolist()
     assert len(found.index) == 80 - report.robust.count > 20
     assert torch.equal(found.clean, images[found.index])
@@ -98,10 +98,10 @@ def test_the_evidence_of_an_audit_is_its_worst_case(report, saved, perceptron, h
     assert found.index[found.attack < 0].tolist() == unaided.tolist()
 
 
-def test_the_same_audit_gives_the_same_file(report, perceptron, held_out):
-    again = audit(perceptron, held_out.images[:80], held_out.labels[:80], epsilon=EPSILON, batch_size=80)
-    assert again.evidence == report.evidence
-    assert hashlib.sha256(report.evidence).hexdigest() == report.evidence_digest
+def test_the_same_audit_gives_the_same_file(report, perceptron, held_out, tiny):
+    again = audit(perceptron, held_out.images[:80], held_out.labels[:80], EPSILON, effort=tiny, batch_size=80)
+    assert again.adversarial_examples == report.adversarial_examples
+    assert hashlib.sha256(report.adversarial_examples).hexdigest() == report.adversarial_examples_digest
 
 
 def test_the_file_says_itself_what_it_is(report, saved):
@@ -115,28 +115,30 @@ def test_the_file_says_itself_what_it_is(report, saved):
 def test_a_record_is_read_without_the_images(report, saved):
     again = Report.from_json(saved.with_suffix(".json"))
     assert again == report
-    assert again.evidence == b""
-    with pytest.raises(ValueError, match=r"evidence: expected a report that audit\(\) returned, got one without"):
-        again.save_evidence(saved)
+    assert again.adversarial_examples == b""
+    with pytest.raises(
+        ValueError, match=r"adversarial examples: expected a report that audit\(\) returned, got one read from JSON"
+    ):
+        again.save_adversarial_examples(saved)
 
 
-def test_where_nothing_was_fooled_there_is_a_file_without_images(perceptron, held_out, tmp_path):
+def test_where_nothing_was_fooled_there_is_a_file_without_images(perceptron, held_out, tiny, tmp_path):
     images = held_out.images[:30]
-    report = audit(perceptron, images, predict(perceptron, images), epsilon=0.0)
-    report.save_evidence(tmp_path / "report.safetensors")
+    report = audit(perceptron, images, predict(perceptron, images), 0.0, effort=tiny)
+    report.save_adversarial_examples(tmp_path / "report.safetensors")
     assert len(read(tmp_path / "report.safetensors", report).index) == 0
 
 
 # --- what is refused
 
 
-def test_a_report_without_evidence_is_refused(report, saved):
-    with pytest.raises(ValueError, match="the report names no evidence; audit again"):
-        read(saved, replace(report, evidence_digest=""))
+def test_a_report_that_names_no_examples_is_refused(report, saved):
+    with pytest.raises(ValueError, match="the report names no adversarial examples; audit again"):
+        read(saved, replace(report, adversarial_examples_digest=""))
 
 
 def test_a_missing_file_is_refused(report, tmp_path):
-    with pytest.raises(ValueError, match=r"none\.safetensors: no such file; expected the evidence beside the report"):
+    with pytest.raises(ValueError, match=r"none\.safetensors: no such file; expected the adversarial examples"):
         read(tmp_path / "none.safetensors", report)
 
 
@@ -144,22 +146,22 @@ def test_a_missing_file_is_refused(report, tmp_path):
 @given(data=st.data())
 def test_a_change_of_any_byte_is_noticed(data, report, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "changed.safetensors"
-    content = bytearray(report.evidence)
+    content = bytearray(report.adversarial_examples)
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"expected the evidence that the report names \(SHA-256 [0-9a-f]{12}\.\.\.\)"):
+    with pytest.raises(ValueError, match=r"expected SHA-256 [0-9a-f]{12}\.\.\., as the report says"):
         read(path, report)
 
 
 def forged(report, change):
-    """Evidence that someone changed, and the report with the digest changed to fit it."""
-    tensors = safetensors.torch.load(report.evidence)
+    """Examples that someone changed, and the report with the digest changed to fit it."""
+    tensors = safetensors.torch.load(report.adversarial_examples)
     content = safetensors.torch.save({name: one.contiguous() for name, one in change(tensors).items()})
-    return content, replace(report, evidence_digest=hashlib.sha256(content).hexdigest())
+    return content, replace(report, adversarial_examples_digest=hashlib.sha256(content).hexdigest())
 
 
 FORGERIES = {
-    "one less": (lambda t: {name: one[1:] for name, one in t.items()}, "examples that fooled the model, as the report"),
+    "one less": (lambda t: {name: one[1:] for name, one in t.items()}, "adversarial examples, as the report"),
     "whole pixels": (lambda t: t | {"clean": t["clean"].long()}, "floating images"),
     "another shape": (lambda t: t | {"adversarial": t["adversarial"][:, :, :4]}, "an adversarial image like each"),
     "another precision": (lambda t: t | {"adversarial": t["adversarial"].double()}, "an adversarial image like each"),
@@ -173,31 +175,33 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_evidence_and_report_edited_together_are_still_checked(name, report, tmp_path):
+def test_examples_and_report_edited_together_are_still_checked(name, report, tmp_path):
     change, message = FORGERIES[name]
     content, record = forged(report, change)
     (tmp_path / "forged").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"forged: expected .*{message}.*; the evidence or the report was edited"):
+    with pytest.raises(
+        ValueError, match=rf"forged: expected .*{message}.*; the adversarial examples or the report were edited"
+    ):
         read(tmp_path / "forged", record)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", safetensors.torch.save({"weight": torch.zeros(2)})])
-def test_what_is_no_evidence_is_refused(content, report, tmp_path):
+def test_what_is_no_file_of_examples_is_refused(content, report, tmp_path):
     (tmp_path / "other").write_bytes(content)
-    record = replace(report, evidence_digest=hashlib.sha256(content).hexdigest())
-    with pytest.raises(ValueError, match=r"other: expected evidence \(unmask-evidence/1\), got "):
+    record = replace(report, adversarial_examples_digest=hashlib.sha256(content).hexdigest())
+    with pytest.raises(ValueError, match=r"other: expected adversarial examples \(unmask-evidence/1\), got "):
         read(tmp_path / "other", record)
 
 
 def test_a_report_whose_figure_was_edited_is_refused(report, saved):
     better = replace(report, robust=replace(report.robust, count=report.robust.count + 5))
-    with pytest.raises(ValueError, match="examples that fooled the model, as the report says; the evidence or the"):
+    with pytest.raises(ValueError, match="adversarial examples, as the report says; the adversarial examples or the"):
         read(saved, better)
 
 
 # --- the digest of images
 
 
-def test_the_precision_of_the_model_does_not_change_the_images(report, perceptron, held_out):
+def test_the_precision_of_the_model_does_not_change_the_images(report, perceptron, held_out, tiny):
     task = held_out.images[:80], held_out.labels[:80]
-    assert audit(copy.deepcopy(perceptron).double(), *task, epsilon=EPSILON).images_digest == report.images_digest
+    assert audit(copy.deepcopy(perceptron).double(), *task, EPSILON, effort=tiny).images_digest == report.images_digest
