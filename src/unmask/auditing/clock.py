@@ -24,7 +24,7 @@ class Clock:
         >>> clock = Clock(expected=100)
         >>> clock.work("many steps", cost=40)(2)
         >>> clock.done
-        80
+        80.0
     """
 
     seconds: float | None = None

@@ -62,9 +62,9 @@ class Context:
         images_digest: SHA-256 of the audited images and labels; ``images_given``: the number they were drawn from.
 
     Example:
-        >>> images = torch.tensor([0.75, 0.25]).view(1, 1, 1, 2)
+        >>> images = torch.tensor([0.75, 0.5]).view(1, 1, 1, 2)
         >>> prepare(torch.nn.Flatten(), images, torch.tensor([0]), epsilon=0.1).lead
-        0.5
+        0.25
     """
 
     audited: Audited

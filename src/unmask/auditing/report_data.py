@@ -104,7 +104,7 @@ def loss_surfaces(context: Context, rows: Sequence[int]) -> list[Surface]:
 
     Example:
         >>> from unmask.auditing.context import prepare
-        >>> images, labels = torch.full((1, 1, 1, 2), 0.5), torch.tensor([0])
+        >>> images, labels = torch.full((1, 1, 1, 2), 0.375), torch.tensor([0])
         >>> (one,) = loss_surfaces(prepare(lambda x: x.flatten(1), images, labels, epsilon=0.25), [0])
         >>> one.loss[0][10], one.loss[10][10], one.loss[20][10]
         (-0.5, 0.0, 0.5)

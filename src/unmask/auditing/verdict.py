@@ -38,6 +38,7 @@ def decide(
         robust: accuracy in the worst case over all attacks.
 
     Example:
+        >>> from unmask.statistics import proportion
         >>> decide([], clean=proportion(98, 100), classes=10).answer
         'not masked'
     """
