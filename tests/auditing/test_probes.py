@@ -48,17 +48,6 @@ def test_probes_that_need_no_gradients_run_without_any(opaque, context_of, task)
     assert {probe.name for probe in asked} >= {"dependence on the batch", "reference attack broken"}
 
 
-def test_model_without_gradients_gets_a_reason_for_each_probe(opaque, task, tiny):
-    report = audit(opaque, task[0][:20], task[1][:20], epsilon=0.1, effort=tiny, reference=idle)
-    missing = {probe.name for probe in PROBES if probe.needs_gradients}
-    assert {name for name, reason in report.not_run.items() if reason == "no gradients"} == missing
-    assert report.not_run["outputs are probabilities"] == "scores serve a search as well"
-    assert {finding.name for finding in report.findings} <= {probe.name for probe in PROBES} - missing
-    assert report.surfaces == []
-    assert report.verdict == "inconclusive"
-    assert f"{len(missing)} checks could not be run (no gradients)" in report.decision.reason
-
-
 # --- a new probe is a line in the list
 
 
@@ -118,9 +107,16 @@ def test_new_probe_calls_for_queries_in_the_search(context_of, perceptron):
 
 
 @pytest.mark.usefixtures("with_bright")
-def test_new_probe_that_needs_gradients_is_listed_as_not_run_for_a_black_box(opaque, task, tiny):
+def test_model_without_gradients_gets_a_reason_for_each_probe(opaque, task, tiny):
+    """The new one included."""
     report = audit(opaque, task[0][:20], task[1][:20], epsilon=0.1, effort=tiny, reference=idle)
-    assert report.not_run["bright images"] == "no gradients"
+    missing = {probe.name for probe in (*PROBES, Bright()) if probe.needs_gradients}
+    assert {name for name, reason in report.not_run.items() if reason == "no gradients"} == missing
+    assert report.not_run["outputs are probabilities"] == "scores serve a search as well"
+    assert {finding.name for finding in report.findings} <= {probe.name for probe in PROBES} - missing
+    assert report.surfaces == []
+    assert report.verdict == "inconclusive"
+    assert f"{len(missing)} checks could not be run (no gradients)" in report.decision.reason
 
 
 def test_finding_of_every_probe_is_in_the_report(tiny_plain, context_of, perceptron):
