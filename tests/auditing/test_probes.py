@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unmask.adapters import black_box
-from unmask.auditing import PROBES, Probe, probes, search
+from unmask.auditing import PROBES, Probe, audit, probes, search
 from unmask.auditing.search import stages
 from unmask.reports.record import Finding
 
@@ -29,7 +29,7 @@ def test_probe_declares_itself(probe):
     assert type(probe).__call__ is not Probe.__call__
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opaque(perceptron):
     """The perceptron as a model that gives no gradients."""
     return black_box(lambda images: perceptron(torch.from_numpy(images)).detach().numpy())
@@ -46,16 +46,6 @@ def test_probes_that_need_no_gradients_run_without_any(opaque, context_of, task)
     asked = [probe for probe in PROBES if not probe.needs_gradients and probe.skip(context) is None]
     assert {probe(context).name for probe in asked} == {probe.name for probe in asked}
     assert {probe.name for probe in asked} >= {"dependence on the batch", "reference attack broken"}
-
-
-def test_model_without_gradients_gets_a_reason_for_each_probe(opaque, tiny_audit):
-    report = tiny_audit(opaque, reference=idle)
-    missing = {probe.name for probe in PROBES if probe.needs_gradients}
-    assert {name for name, reason in report.not_run.items() if reason == "no gradients"} == missing
-    assert report.not_run["outputs are probabilities"] == "scores serve a search as well"
-    assert {finding.name for finding in report.findings} <= {probe.name for probe in PROBES} - missing
-    assert report.verdict == "inconclusive"
-    assert f"{len(missing)} checks could not be run (no gradients)" in report.decision.reason
 
 
 # --- a new probe is a line in the list
@@ -117,9 +107,16 @@ def test_new_probe_calls_for_queries_in_the_search(context_of, perceptron):
 
 
 @pytest.mark.usefixtures("with_bright")
-def test_new_probe_that_needs_gradients_is_listed_as_not_run_for_a_black_box(opaque, tiny_audit):
-    report = tiny_audit(opaque, reference=idle)
-    assert report.not_run["bright images"] == "no gradients"
+def test_model_without_gradients_gets_a_reason_for_each_probe(opaque, task, tiny):
+    """The new one included."""
+    report = audit(opaque, task[0][:20], task[1][:20], epsilon=0.1, effort=tiny, reference=idle)
+    missing = {probe.name for probe in (*PROBES, Bright()) if probe.needs_gradients}
+    assert {name for name, reason in report.not_run.items() if reason == "no gradients"} == missing
+    assert report.not_run["outputs are probabilities"] == "scores serve a search as well"
+    assert {finding.name for finding in report.findings} <= {probe.name for probe in PROBES} - missing
+    assert report.surfaces == []
+    assert report.verdict == "inconclusive"
+    assert f"{len(missing)} checks could not be run (no gradients)" in report.decision.reason
 
 
 def test_finding_of_every_probe_is_in_the_report(tiny_plain, context_of, perceptron):

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from unmask.adapters import black_box
 from unmask.attacks import Outcome
 from unmask.auditing import prepare
 from unmask.auditing.report_data import EXAMPLES, STEPS, environment, examples, log_odds_histogram, loss_surfaces
@@ -51,7 +50,7 @@ def test_kinds_with_few_examples_leave_room_for_others():
     assert Counter(one.attack for one in chosen([range(10), range(0)])) == {"attack 0": 10, None: 20}
 
 
-@pytest.mark.parametrize(("size", "count"), [(32, 30), (224, 7), (1000, 1)])
+@pytest.mark.parametrize(("size", "count"), [(32, 30), (224, 7), (640, 1)])
 def test_large_images_are_few(size, count):
     assert len(chosen([range(10), range(10, 30)], size=size, samples=40)) == count
 
@@ -132,11 +131,6 @@ def test_without_room_or_examples_there_is_no_surface(changes, linear, held_out)
 def test_surfaces_of_an_audit_are_of_its_first_examples(tiny_plain):
     assert [one.index for one in tiny_plain.surfaces] == [one.index for one in tiny_plain.examples[:3]]
     assert len(tiny_plain.surfaces) == 3
-
-
-def test_model_without_gradients_has_no_surface(perceptron, tiny_audit):
-    opaque = black_box(lambda images: perceptron(torch.from_numpy(images)).detach().numpy())
-    assert tiny_audit(opaque, reference=lambda model, images, labels: images).surfaces == []
 
 
 def test_histogram_has_forty_bins_over_all_values():
