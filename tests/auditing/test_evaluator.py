@@ -310,3 +310,9 @@ def test_work_of_an_audit_is_the_cost_of_its_attacks_and_curves(tiny_audit, perc
     drawn = context.effort.shown * curves.expected_cost(context)
     assert evaluator.clock.done == pytest.approx(attacks + drawn)
     assert evaluator.clock.expected <= evaluator.clock.done * 1.2
+
+
+def test_some_examples_cannot_be_attacked_before_the_clean_trial():
+    fresh = Evaluator(model=flat, images=IMAGES, labels=LABELS, threat=Linf(0.06))
+    with pytest.raises(RuntimeError, match="expected the clean trial to be run first"):
+        fresh.run(fresh.trial("a step", FGSM(0.01)), torch.tensor([0]))

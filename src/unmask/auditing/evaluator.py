@@ -132,6 +132,8 @@ class Evaluator:
             return known
         if rows is not None and (whole := self._outcomes.get((id(trial), None))):
             return whole.at(rows)
+        if rows is not None and self._worst is None:
+            raise RuntimeError("evaluator: expected the clean trial to be run first, on all examples")
         images = self.images if rows is None else self.images[rows]
         if len(self.entries) >= ALWAYS and not self.clock.allows(trial.cost * len(images)):
             raise OutOfTimeError(trial.name)

@@ -55,7 +55,8 @@ class Repair:
         after: list[bool] = []
         tried: list[int] = []
         for rows in self._stages() if fired else ():
-            before, after = (evaluator.run(trial, rows).correct.tolist() for trial in (self.control, self.remedy))
+            before = evaluator.run(self.control, rows).correct.tolist()
+            after = evaluator.run(self.remedy, rows).correct.tolist()
             if rows is not None and self._settled(evaluator, rows, before, after):
                 tried = rows.tolist()
                 break
