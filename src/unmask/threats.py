@@ -15,7 +15,17 @@ from torch import Tensor
 
 from unmask.numerics import random_uniform
 
-__all__ = ["Epsilon", "Linf", "Threat", "check_adversarial", "check_batch", "parse_epsilon", "rounding"]
+__all__ = [
+    "NORMS",
+    "Epsilon",
+    "Linf",
+    "Threat",
+    "check_adversarial",
+    "check_batch",
+    "parse_epsilon",
+    "rounding",
+    "threat_model",
+]
 
 
 def parse_epsilon(value: str | float | None) -> float:
@@ -149,6 +159,29 @@ class Linf:
     def scaled(self, epsilon: float) -> Self:
         """Return the same with another epsilon."""
         return replace(self, epsilon=epsilon)
+
+
+NORMS: dict[str, type[Linf]] = {"Linf": Linf}
+"""The class of each norm, by name."""
+
+
+def threat_model(epsilon: str | float | None, norm: str = "Linf") -> Threat:
+    """Return the threat model of an epsilon in a norm; all that needs one gets it here.
+
+    Raises:
+        ValueError: epsilon is no number in [0, 1], or the norm is unknown.
+
+    Example:
+        >>> threat_model("8/255").epsilon
+        0.03137254901960784
+        >>> threat_model(0.5, "L0")
+        Traceback (most recent call last):
+            ...
+        ValueError: norm: expected one of Linf, got 'L0'
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {norm!r}")
+    return NORMS[norm](parse_epsilon(epsilon))
 
 
 def rounding(dtype: torch.dtype) -> float:

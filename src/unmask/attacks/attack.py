@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 from torch import Tensor, nn
 
 from unmask.numerics import Model, describe
-from unmask.threats import Epsilon, Linf, Threat
+from unmask.threats import Epsilon, Threat, threat_model
 
 FORWARD = 0.4
 """The cost of a forward pass, in gradients (a forward and a backward pass); measured on LeNet+."""
@@ -86,7 +86,7 @@ class BoundedAttack:
     @property
     def threat(self) -> Threat:
         """The threat model."""
-        return Linf(self.epsilon)
+        return threat_model(self.epsilon)
 
     @property
     def name(self) -> str:

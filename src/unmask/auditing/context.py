@@ -24,7 +24,7 @@ from unmask.auditing.trials import EOT_DRAWS, EOT_STEPS, SCORES, Trials
 from unmask.auditing.verdict import EFFECT
 from unmask.data.dataset import images_digest
 from unmask.numerics import Batches, Model, derive_seed
-from unmask.threats import Linf, parse_epsilon
+from unmask.threats import threat_model
 
 ELSE = 0.05
 """What an attack of another kind must win, or one on a model that answers at random: less comes and goes by itself."""
@@ -189,7 +189,7 @@ def prepare(
         >>> prepare(torch.nn.Flatten(), images, torch.tensor([0]), epsilon="1/4").trials.many.name
         '40 steps'
     """
-    threat = Linf(parse_epsilon(epsilon))
+    threat = threat_model(epsilon)
     check_attacks("attacks", attacks)
     check_attacks("reference", [] if reference is None else [reference])
     batches = Batches(size=batch_size, device=_device(model, device))

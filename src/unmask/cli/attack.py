@@ -75,7 +75,7 @@ def attack(
     from unmask.auditing.preflight import preflight
     from unmask.numerics import Batches
     from unmask.statistics import proportion
-    from unmask.threats import Linf, check_adversarial
+    from unmask.threats import check_adversarial, threat_model
     from unmask.training.distributed import is_launched
 
     attacks = [make_attack("attack", name, bound, seed=seed, settings=settings, changed=changed) for bound in epsilon]
@@ -95,7 +95,7 @@ def attack(
             for bound, one in zip(epsilon, attacks, strict=True):
                 task = (checked.model, checked.images, checked.labels)
                 outcome = evaluate(*task, one, batches=batches, progress=bar.advance)
-                check_adversarial(name, outcome.images, checked.images, Linf(bound))
+                check_adversarial(name, outcome.images, checked.images, threat_model(bound))
                 click.echo(f"epsilon {bound:.4g}: accuracy {proportion(int(outcome.correct.sum()), len(images))}")
         if save and spread.rank == 0:
             _save(save, outcome.images, checked.labels, images)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from unmask.attacks import FGSM
 from unmask.losses import Loss, cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed
-from unmask.threats import Epsilon, Linf
+from unmask.threats import Epsilon, threat_model
 from unmask.training.objectives.objective import check_weight
 
 
@@ -54,7 +54,7 @@ class GradAlign:
     def __call__(self, model: Model, images: Tensor, labels: Tensor, *, step: int = 0) -> Tensor:
         """Return the loss of one update."""
         images = images.detach()
-        noisy = Linf(self.epsilon).random_start(images, seed=derive_seed(self.seed, step))
+        noisy = threat_model(self.epsilon).random_start(images, seed=derive_seed(self.seed, step))
         adversarial = FGSM(epsilon=self.epsilon, loss=self.loss)(model, images, labels)
         gradients = self._gradients(model, torch.cat([images, noisy]), labels.repeat(2))
         at_image, at_noisy = gradients.flatten(1).chunk(2)

@@ -11,7 +11,7 @@ from torch import Tensor
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, cross_entropy, log_odds
 from unmask.numerics import Model, derive_seed, random_signs, undisturbed
-from unmask.threats import Epsilon, Linf, check_batch
+from unmask.threats import Epsilon, check_batch, threat_model
 from unmask.training.objectives.objective import check_alpha, check_weight
 
 
@@ -124,14 +124,14 @@ class StepDistance:
         check_batch(images, labels)
         images, alpha = images.detach(), self.epsilon / 2 if self.alpha is None else self.alpha
         signs = random_signs(images, seed=derive_seed(self.seed, step))
-        start = Linf(alpha).step(images, signs, size=alpha)
+        start = threat_model(alpha).step(images, signs, size=alpha)
         with torch.enable_grad():
             at_start = model(start.requires_grad_())
             maximised = self.loss(at_start, labels).sum()
             (direction,) = torch.autograd.grad(
                 maximised, start, retain_graph=True, allow_unused=True, materialize_grads=True
             )
-        end = Linf(self.epsilon).step(start.detach(), direction, size=self.epsilon, origin=images)
+        end = threat_model(self.epsilon).step(start.detach(), direction, size=self.epsilon, origin=images)
         at_end = model(end)
         distance = (at_end - at_start).square().sum(1)
         return cross_entropy(at_end, labels).mean() + self.weight * distance.mean()

@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask.gradients import input_gradient, recordable
 from unmask.losses import Loss, cross_entropy
 from unmask.numerics import Model, derive_seed, random_signs, undisturbed
-from unmask.threats import Epsilon, Linf, check_batch
+from unmask.threats import Epsilon, check_batch, threat_model
 from unmask.training.objectives.objective import check_alpha, check_weight
 
 
@@ -74,10 +74,10 @@ class GuidedAdversarial:
             return self.loss(logits, truth) + weight * _distance(recordable(clean), logits)
 
         signs = random_signs(images, seed=derive_seed(self.seed, step))
-        start = Linf(alpha).step(images, signs, size=alpha)
+        start = threat_model(alpha).step(images, signs, size=alpha)
         with undisturbed(model, seed=derive_seed(self.seed, "attack", step)):
             direction = input_gradient(model, start, labels, loss=guided).gradient
-        return Linf(self.epsilon).step(start, direction, size=self.epsilon, origin=images)
+        return threat_model(self.epsilon).step(start, direction, size=self.epsilon, origin=images)
 
 
 def _distance(logits: Tensor, others: Tensor) -> Tensor:

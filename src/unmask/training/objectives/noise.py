@@ -9,7 +9,7 @@ from torch import Tensor
 from unmask.gradients import input_gradient
 from unmask.losses import Loss, log_odds
 from unmask.numerics import Model, random_uniform, undisturbed
-from unmask.threats import Epsilon, Linf, check_batch
+from unmask.threats import Epsilon, check_batch, threat_model
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,4 @@ class NFGSM:
         start = (images.detach() + noise).clamp_(0, 1)
         with undisturbed(model, seed=self.seed):
             direction = input_gradient(model, start, labels, loss=self.loss).gradient
-        return Linf(1).step(start, direction, size=self.epsilon)  # of radius 1: only the range of pixels counts
+        return threat_model(1).step(start, direction, size=self.epsilon)  # of radius 1: only the range of pixels counts
