@@ -95,7 +95,7 @@ class Spread(Alone):
     @property
     def rank(self) -> int:
         """The number of this process, from 0."""
-        return self.fabric.global_rank
+        return int(self.fabric.global_rank)
 
     def network(self, model: nn.Module) -> nn.Module:
         """Return the network with its gradients shared; the processes begin with the first one's weights."""
