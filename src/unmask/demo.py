@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,13 +117,26 @@ def run(
         return
     context = multiprocessing.get_context("spawn")
     told: multiprocessing.SimpleQueue[tuple[int, int]] = context.SimpleQueue()
-    with ProcessPoolExecutor(processes, context, _share, (told,)) as pool:
-        for future in [pool.submit(_report, number, effort) for number in range(len(CANDIDATES))]:
-            while not future.done():
-                wait([future], timeout=0.2)
-                while not told.empty():
-                    advance(*told.get())
-            yield future.result()
+    pool = ProcessPoolExecutor(processes, context, _share, (told,))
+    reports = [pool.submit(_report, number, effort) for number in range(len(CANDIDATES))]
+
+    def done_after(seconds: float, report: Future[Report]) -> bool:
+        """Pass on what was told, without which a process waits for the pipe for ever."""
+        wait([report], timeout=seconds)
+        while not told.empty():
+            advance(*told.get())
+        return report.done()
+
+    try:
+        for report in reports:
+            while not done_after(0.2, report):
+                pass
+            yield report.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for report in reports:
+            while not done_after(0.2, report):
+                pass
 
 
 _told: multiprocessing.SimpleQueue[tuple[int, int]]

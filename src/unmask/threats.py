@@ -41,7 +41,7 @@ def parse_epsilon(value: str | float | None) -> float:
         0.03137254901960784
     """
     try:
-        epsilon = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)  # type: ignore[arg-type]
+        epsilon = float(Fraction(value.replace(" ", ""))) if isinstance(value, str) and "/" in value else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(f"epsilon: expected a number in [0, 1] such as 0.3 or 8/255, got {value!r}") from None
     if not 0 <= epsilon <= 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from audit_cases import Counting
 from torch import nn
 
 from unmask.adapters import black_box
-from unmask.attacks import APGD, FGSM, FRSM, PGD, TargetedAPGD, Transfer, as_attack, predict
-from unmask.auditing import audit
+from unmask.attacks import APGD, FGSM, FRSM, PGD, BoundedAttack, TargetedAPGD, Transfer, as_attack, predict
+from unmask.auditing import Effort, audit
 from unmask.auditing.probes.other_attacks import others, passes_of
 from unmask.losses import log_odds
 from unmask.models.masked import RandomSignBackward
@@ -232,3 +232,73 @@ def test_own_attack_is_run_on_however_few_are_left(perceptron, tiny_audit):
     report = tiny_audit(perceptron, epsilon=0.18, attacks=[watched])
     assert 0 < sum(seen) < 20
     assert report.verdict == "not masked"
+
+
+# --- declarations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small(BoundedAttack):
+    """Refuses epsilons above a half."""
+
+    def __post_init__(self):
+        if not 0 < self.threat.epsilon <= 0.5:
+            raise ValueError("epsilon: expected at most 0.5")
+
+    def __call__(self, model, images, labels):
+        return FGSM(self.threat.epsilon)(model, images, labels)
+
+
+def test_reference_that_refuses_other_epsilons_has_no_curve_and_a_report(perceptron, task, tiny):
+    report = audit(perceptron, *task, EPSILON, reference=Small(EPSILON), effort=tiny)
+    assert report.not_run["reference attack, over epsilon"].startswith("it fails at other epsilons: ValueError: eps")
+    assert "reference attack" not in [curve.name for curve in report.curves]
+    assert report.curves
+
+
+@pytest.mark.parametrize("cost", [0, -5, float("nan"), float("inf"), "many"])
+def test_cost_that_is_no_number_above_zero_is_refused(cost):
+    with pytest.raises(ValueError, match="cost: expected gradients per image, a number above 0, got"):
+        as_attack(lambda model, images, labels: images, cost=cost)
+
+
+def test_attack_that_declares_itself_is_not_declared_again():
+    assert as_attack(FGSM(0.1)) == FGSM(0.1)
+    with pytest.raises(ValueError, match="FGSM declares its own cost and name"):
+        as_attack(FGSM(0.1), cost=9)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """Two of them are equal whatever their sign."""
+
+    sign: int = field(default=1, compare=False)
+
+    def __call__(self, model, images, labels):
+        return (images + self.sign * EPSILON).clamp(0, 1)
+
+
+def test_attacks_from_elsewhere_are_one_only_if_they_are_the_same(perceptron, task, tiny):
+    up, down = Signed(1), Signed(-1)
+    assert up == down
+    report = audit(perceptron, *task, EPSILON, attacks=[up, down], effort=tiny)
+    assert {"your attack 1", "your attack 2"} <= {attack.name for attack in report.attacks}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": "60"}, "budget: expected seconds, a number above 0, got '60'"),
+        ({"budget": float("nan")}, "budget: expected seconds, a number above 0, got nan"),
+        ({"effort": "quick"}, "effort: expected unmask.FULL, unmask.QUICK or an unmask.Effort, got 'quick'"),
+    ],
+)
+def test_budget_and_effort_are_checked(options, message, perceptron, task):
+    with pytest.raises(ValueError, match=message):
+        audit(perceptron, *task, EPSILON, **options)
+
+
+@pytest.mark.parametrize(("name", "value"), [("images", 0), ("sample", -1), ("steps", 1.5)])
+def test_effort_is_whole_numbers(name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected a whole number from 1 up, got"):
+        Effort(**{name: value})

@@ -37,6 +37,7 @@ def proxies_of(context, *names):
 
 def test_cause_of_a_symptom_is_avoided_by_its_proxy(context_of, perceptron):
     context = context_of(lambda images: perceptron((images * 16).round() / 16))
+    context.evaluator.run(context.trials.clean)
     assert set(proxies_of(context)) == {"the model, with a median lead of 10 nats"}
     assert set(proxies_of(context, "non-differentiable operations")) == {
         "the BPDA model, with a median lead of 10 nats"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -209,14 +210,19 @@ def as_attack(
         needs_gradients: True if it asks the model for gradients.
 
     Raises:
-        ValueError: ``function`` cannot be called with a model, images and labels.
+        ValueError: ``function`` cannot be called with a model, images and labels, declares itself what is given, or
+            the cost is no number above 0.
 
     Example:
         >>> attack = as_attack(lambda model, images, labels: images, cost=10, name="nothing")
         >>> attack.name, attack.cost
         ('nothing', 10)
     """
+    if cost is not None and not (isinstance(cost, Real) and 0 < cost < math.inf):
+        raise ValueError(f"cost: expected gradients per image, a number above 0, got {cost!r}")
     if isinstance(function, Attack) and not isinstance(function, type):
+        if cost is not None or name is not None or not needs_gradients:
+            raise ValueError(f"attack: {function.name} declares its own cost and name; expected it without others")
         return function
     check_signature("attack", function)
     return ForeignAttack(

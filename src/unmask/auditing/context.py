@@ -190,6 +190,10 @@ def prepare(
         '40 steps'
     """
     threat = threat_model(epsilon)
+    if not isinstance(effort, Effort):
+        raise ValueError(f"effort: expected unmask.FULL, unmask.QUICK or an unmask.Effort, got {effort!r}")
+    if budget is not None and not (isinstance(budget, int | float) and budget > 0):
+        raise ValueError(f"budget: expected seconds, a number above 0, got {budget!r}")
     check_attacks("attacks", attacks)
     check_attacks("reference", [] if reference is None else [reference])
     batches = Batches(size=batch_size, device=_device(model, device))
@@ -201,7 +205,7 @@ def prepare(
     audited = preflight(model, images, labels, batches=batches, classes=classes)
     if surrogate is not None:
         check_surrogate(surrogate, audited.images, audited.labels, batches=batches, classes=audited.classes)
-    settings = (threat.epsilon, seed, effort, surrogate, audited.answers)
+    settings = (threat, seed, effort, surrogate, audited.answers)
     evaluator = Evaluator(
         model=audited.model,
         images=audited.images,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from torch import Tensor
 from unmask.attacks import FGSM, FRSM, PGD, Attack, Square, predict
 from unmask.attacks.attack import BoundedAttack
 from unmask.auditing.context import Context
+from unmask.auditing.evaluator import Omission
 from unmask.losses import log_odds
-from unmask.numerics import Batches, Model
+from unmask.numerics import Batches, Model, out_of_memory
 from unmask.reports.record import Curve
 
 GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -45,9 +46,14 @@ def curves_of(context: Context) -> list[Curve]:
         progress = evaluator.clock.work(f"{name}, over epsilon", cost=len(epsilons) * cost)
         model = context.audited.given if attack is context.reference else context.model
         task = (model, evaluator.images[rows], evaluator.labels[rows])
-        curves.append(
-            accuracy_curve(name, attack, *task, epsilons=epsilons, batches=evaluator.batches, progress=progress)
-        )
+        settings: dict[str, Any] = {"epsilons": epsilons, "batches": evaluator.batches, "progress": progress}
+        try:
+            curves.append(accuracy_curve(name, attack, *task, **settings))
+        except Exception as error:  # a reference attack from elsewhere may refuse other epsilons
+            if attack is not context.reference or (isinstance(error, RuntimeError) and out_of_memory(error)):
+                raise
+            reason = f"it fails at other epsilons: {type(error).__name__}: {error}"
+            evaluator.not_run.append(Omission(f"{name}, over epsilon", reason))
     return curves
 
 
@@ -57,7 +63,7 @@ def expected_cost(context: Context) -> float:
 
 
 def _shown(context: Context) -> Iterator[_Shown]:
-    """Yield the attacks that have a curve; the reference attack has one if it is of this package."""
+    """Yield the attacks that have a curve; the reference attack has one if it is a `BoundedAttack`."""
     reference, epsilon = context.reference, context.epsilon
     if isinstance(reference, Square) or not context.gradients:
         yield _Shown(f"{QUERIES} queries", Square(epsilon, queries=QUERIES), QUERIES / 2)

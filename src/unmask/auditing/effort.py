@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,9 @@ class Effort:
         shown: images that the curves over epsilon are drawn for.
         images: the number of images that are audited; None for all.
 
+    Raises:
+        ValueError: a number is no whole number above 0.
+
     Example:
         >>> Effort(steps=100).rivals
         9
@@ -35,6 +38,14 @@ class Effort:
     search: int = 20
     shown: int = 100
     images: int | None = None
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, least = getattr(self, one.name), 0 if one.name == "search" else 1
+            if one.name == "images" and value is None:
+                continue
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{one.name}: expected a whole number from {least} up, got {value!r}")
 
 
 FULL = Effort()

@@ -94,7 +94,10 @@ def stages(context: Context, findings: Sequence[Finding]) -> Iterator[Stage]:
     yield from ascents(context, _repaired(context, fired))
     if fired & {probe.name for probe in PROBES if probe.calls_for_queries}:
         yield Stage(context.trials.queries(context.effort.queries))
-        yield Stage(_transfer(context))
+        if context.evaluator.clock.late:
+            context.evaluator.not_run.append(Omission("transfer from a surrogate", NO_TIME))
+        elif context.audited.random or context.evaluator.worst.correct.any():
+            yield Stage(_transfer(context))
 
 
 def ascents(context: Context, proxy: Proxy | None) -> Iterator[Stage]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from unmask.attacks import Attack
+from unmask.attacks import Attack, BoundedAttack
 from unmask.attacks.attack import settings_in_words
 from unmask.numerics import Model
 
@@ -72,7 +72,10 @@ class Trial:
 
 
 def _equal(one: Attack, other: Attack) -> bool:
+    """Return whether two attacks are one, or equal and of this package: others' ``==`` may leave settings out."""
+    if one is other or not (isinstance(one, BoundedAttack) and type(one).__module__.startswith("unmask.")):
+        return one is other
     try:
-        return one is other or bool(one == other)
+        return bool(one == other)
     except (RuntimeError, ValueError):  # they hold tensors or arrays, which are compared entry by entry
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -150,12 +151,13 @@ def passes_of(attack: Attack, context: Context, rows: Tensor) -> float:
     if not len(few) or not isinstance(model, nn.Module):
         return attack.cost
 
-    def count(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+    def count(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         nonlocal passes
-        asked = torch.is_grad_enabled() and arguments[0].requires_grad
-        passes += len(arguments[0]) * (1.0 if asked else FORWARD)
+        images = next((one for one in (*arguments, *named.values()) if isinstance(one, Tensor)), torch.empty(0))
+        asked = torch.is_grad_enabled() and images.requires_grad
+        passes += len(images) * (1.0 if asked else FORWARD)
 
-    hook = model.register_forward_pre_hook(count)
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         context.evaluator.measure(lambda x, y: attacked(attack, model, x, y), few)
     finally:

@@ -21,7 +21,9 @@ class Randomness(Probe):
         >>> import torch
         >>> from unmask.auditing.context import prepare
         >>> task = (torch.ones(1, 1, 1, 2), torch.tensor([0]))
-        >>> Randomness()(prepare(lambda x: (x + torch.rand_like(x)).flatten(1), *task, epsilon=0.1)).value
+        >>> context = prepare(lambda x: (x + torch.rand_like(x)).flatten(1), *task, epsilon=0.1)
+        >>> _ = context.evaluator.run(context.trials.clean)
+        >>> Randomness()(context).value
         1.0
     """
 
