@@ -74,6 +74,7 @@ def test_a_black_box_is_searched_as_the_model_itself(perceptron, task):
     assert torch.equal(attack(black_box(as_function(perceptron)), *task), attack(perceptron, *task))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"batch": 1}, {"batch": 7}, {"double": True}, {"labels_first": True}], ids=str
 )
@@ -85,6 +86,7 @@ def test_an_onnx_file_is_a_black_box(settings, linear, task, tmp_path):
         FGSM(EPSILON)(model, *task)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_onnx_model_is_refused(tmp_path):
     load("onnxruntime")
     (tmp_path / "text.onnx").write_text("no model")

@@ -74,6 +74,7 @@ def test_without_lightning_fabric_it_says_what_to_install(monkeypatch):
         join(accelerator="cpu", devices=2, nodes=1, strategy="ddp")
 
 
+@pytest.mark.slow
 def test_the_launcher_must_have_started_as_many(monkeypatch):
     pytest.importorskip("lightning_fabric", reason="lightning-fabric is not installed")
     monkeypatch.setenv("WORLD_SIZE", "3")

@@ -67,6 +67,7 @@ def test_an_option_that_means_nothing_is_refused():
     )
 
 
+@pytest.mark.slow
 def test_a_file_of_onnx_is_a_model(linear, tmp_path):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     path = onnx_file(tmp_path / "linear.onnx", linear)
