@@ -24,7 +24,7 @@ from unmask.attacks.spsa import SPSA
 from unmask.attacks.square import Square
 from unmask.attacks.surrogate import train_surrogate
 from unmask.attacks.transfer import Transfer
-from unmask.losses import Loss, cross_entropy, dlr, log_odds, margin
+from unmask.losses import LOSSES
 
 __all__ = [
     "APGD",
@@ -75,14 +75,6 @@ ATTACKS: dict[str, type[BoundedAttack]] = {
     "spsa": SPSA,
 }
 """The class of each attack, by name."""
-
-LOSSES: dict[str, Loss] = {
-    "cross-entropy": cross_entropy,
-    "log-odds": log_odds,
-    "margin": margin,
-    "dlr": dlr,
-}
-"""The losses that a suffix of an attack's name may choose, by suffix."""
 
 
 def build(name: str, epsilon: str | float, **settings: Any) -> BoundedAttack:
